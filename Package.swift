@@ -1,0 +1,72 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+// Package.swift: the pure modules, the host command and the host's tests. The kernel and the LibOS compile the
+// same sources with their own flags (tools/build.mk).
+
+import PackageDescription
+
+/// A module that the kernel or a LibOS compiles as well, as Embedded Swift.
+func shared(_ name: String, _ folder: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = [])
+  -> Target
+{
+  .target(
+    name: name, dependencies: dependencies, path: folder, exclude: exclude,
+    swiftSettings: [.strictMemorySafety()])
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+  .testTarget(name: name, dependencies: dependencies, path: "tests/Unit/" + name, exclude: exclude)
+}
+
+let package = Package(
+  name: "Apus",
+  products: [.executable(name: "apus", targets: ["apus"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+  ],
+  targets: [
+    .target(name: "CApusABI", path: "abi/CApusABI"),
+    shared("ApusABI", "abi/ApusABI"),
+    shared("ApusCapabilities", "core/Capabilities", ["ApusABI", "CApusABI"]),
+    shared("ApusResources", "core/Resources", ["ApusABI", "CApusABI", "ApusCapabilities"]),
+    shared("ApusELF", "core/ELF", ["ApusABI"]),
+    shared("ApusImage", "core/Image"),
+    shared("ApusBPF", "core/BPF", exclude: ["Tools"]),
+    shared("ApusBPFTools", "core/BPF/Tools", ["ApusBPF"]),
+    shared("ApusDrivers", "drivers", ["ApusABI"]),
+    shared(
+      "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF"]
+    ),
+    // The table of Linux calls is pure; what handles them is not, and stands beside it.
+    .target(
+      name: "LinuxCalls", path: "libos/Linux/Calls", exclude: ["CallTable.swift", "Trace.swift"],
+      sources: ["CallNumber.swift", "LinuxCalls.swift"], swiftSettings: [.swiftLanguageMode(.v5)]),
+
+    // The host command.
+    .target(name: "CHost", path: "cli/CHost"),
+    .target(name: "BPFHost", dependencies: ["ApusBPF", "ApusBPFTools"], path: "cli/BPFHost"),
+    .executableTarget(
+      name: "apus",
+      dependencies: [
+        "ApusABI", "CApusABI", "ApusELF", "ApusImage", "LinuxCalls", "CHost", "ApusBPF", "ApusBPFTools", "BPFHost",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "cli/apus"),
+
+    // What stands in for the machine in tests.
+    shared("ApusRuntime", "tests/HostRuntime", ["ApusABI", "CApusABI"]),
+    .executableTarget(
+      name: "FakeMachine", dependencies: ["ApusABI", "ApusImage"], path: "tests/FakeMachine"),
+
+    tests("CapabilitiesTests", ["ApusABI", "CApusABI", "ApusCapabilities"]),
+    tests("ResourcesTests", ["ApusABI", "CApusABI", "ApusCapabilities", "ApusResources"]),
+    tests("DriversTests", ["ApusDrivers"]),
+    tests("ELFTests", ["ApusABI", "ApusELF"]),
+    tests("LinuxTests", ["LinuxCalls"]),
+    tests("ImageTests", ["CApusABI", "ApusImage"]),
+    tests("BPFTests", ["ApusBPF", "ApusBPFTools", "BPFHost"], exclude: ["Cases", "Mutation"]),
+    tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
+    tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
+    tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),
+  ],
+  swiftLanguageModes: [.v6])

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// SystemCall.swift: everything the kernel does, on one screen.
+//
+// A call is SYSCALL with eax = 0x8000_0000 | number and up to five arguments in rdi, rsi, rdx, r10, r8.
+// rax returns a value (not negative) or minus a SystemCallError. rbx, rbp, rsp, r12-r15 are kept, every other
+// general register is cleared. A call that fails has changed nothing. Garbage (an unknown number, a pointer
+// that is not the caller's, a capability slot out of range) is no error value but a fault on the caller:
+// its exception entry runs with cause APUS_CAUSE_CONTRACT.
+//
+// `cap` is a slot in the caller's capability list. Frames, tables, environments and devices carry a guard (a
+// capability name); a call is allowed if the capability's name is a prefix of the guard and holds the right.
+// A page-table entry in an argument is the processor's own (frame << 12 | bits): present, writable (bit 1),
+// accessed, dirty, the software bits 9-11 and 52-58, no-execute (bit 63). User is always set, global never.
+
+/// A call to the kernel. Numbers are never reused.
+public enum SystemCall: UInt32 {
+  /// `() -> 0`: does nothing; the cost of a crossing.
+  case null = 0x00
+  /// `(target) -> never`: ends this slice's use; the rest goes to environment `target`, or 0: to whoever is next.
+  /// Execution goes on at the slice-begin entry of a later slice.
+  case yield = 0x01
+  /// `(word, value, deadline, target) -> 1 or never`: sleeps until the 64-bit word at address `word` (0: none)
+  /// differs from `value` or the counter reaches `deadline`; the rest of the slice goes to `target` as in yield.
+  /// Returns 1 at once if that is so already; otherwise execution goes on at the slice-begin entry.
+  case sleep = 0x02
+
+  /// `(cap, slice or -1, environment) -> slice`: takes a free slice of the timeline for an environment.
+  case sliceAllocate = 0x08
+  /// `(cap, slice) -> 0`: gives a slice back.
+  case sliceFree = 0x09
+
+  /// `(cap, list, count, flags) -> count`: takes frames; `list` (UInt64 frame numbers) is filled, or with
+  /// `FrameAllocateFlags.named` says which. At most 64; fewer when memory runs out, `exhausted` when none.
+  /// Guard: the capability's name. Zeroed, unless `.dirty` is given and the same guard held the frame last.
+  case frameAllocate = 0x10
+  /// `(cap, list, count) -> count`: gives back ordinary frames that nothing maps or pins. At most 512.
+  case frameFree = 0x11
+  /// `(cap, frame, length, name) -> 0`: gives an ordinary frame a longer guard (`name`, `length` bytes).
+  case frameGuard = 0x12
+
+  /// `(cap, root, address, level, frame) -> 0`: makes an ordinary, unmapped frame a zeroed page table of `level`
+  /// (1-3) and links it for `address`; or links a table of that level that exists. Level 4: makes a root.
+  case tableInstall = 0x18
+  /// `(cap, root, address, level) -> frame`: unlinks a table; when that was its last link, its level-1 entries
+  /// are unmapped (level 2-4 must be empty) and the frame is ordinary again.
+  case tableRemove = 0x19
+  /// `(caps, root, address, count, entries) -> count`: writes consecutive level-1 entries from an array; an
+  /// entry without the present bit unmaps. At most 512. `caps`: table authority | frame authority << 8.
+  case pagesWrite = 0x1a
+  /// `(caps, root, address, count | set << 16, keep) -> count`: present entries become (old & keep) | set.
+  /// At most 512; what may change: writable, no-execute, accessed, dirty, software bits. `set` is
+  /// given as `entry bits 0-11 | no-execute << 12`; `keep` is a full mask.
+  case pagesProtect = 0x1b
+
+  /// `(cap, root, u-area frame, u-area address, caps to copy) -> environment`: makes an environment in the
+  /// capability's account, runnable once it owns a slice. Bit n of the last argument copies capability n; into another
+  /// account only one that may be granted.
+  case environmentCreate = 0x20
+  /// `(cap, environment, target) -> 0`: ends an environment. 0 ends the caller; the rest of the slice then goes to
+  /// `target` as in yield.
+  case environmentKill = 0x21
+
+  /// `(cap, to, length | rights << 8, name) -> 0`: writes into slot `to` a capability dominated by `cap`.
+  case capabilityForge = 0x28
+  /// `(cap, from, environment, to) -> 0`: copies the caller's capability `from` into another environment.
+  case capabilityGrant = 0x29
+  /// `(slot) -> 0`: empties a slot.
+  case capabilityDrop = 0x2a
+
+  /// `(cap, stream, bytes, count) -> count`: sends at most 4,096 bytes on a console stream; 0: no room
+  /// now: the information page's console_output_count changes when there is.
+  case consoleWrite = 0x30
+  /// `(cap, bytes, count) -> count`: takes at most 4,096 bytes that have arrived.
+  case consoleRead = 0x31
+  /// `(cap, status) -> never`: powers the machine off.
+  case powerOff = 0x32
+}
+
+/// Flags of `frameAllocate`.
+public struct FrameAllocateFlags {
+  public let rawValue: UInt64
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+  /// The list says which frames.
+  public static var named: FrameAllocateFlags { .init(rawValue: 1) }
+  /// Old contents will do, if they are the caller's own.
+  public static var dirty: FrameAllocateFlags { .init(rawValue: 2) }
+}
+
+/// What a correct caller can meet.
+public enum SystemCallError: UInt8, Error {
+  /// No capability in that slot, or its name or rights do not reach the resource.
+  case denied = 1
+  /// Nothing of that kind is left.
+  case exhausted = 2
+  /// The frame number, slice or environment does not exist.
+  case noSuchResource = 3
+  /// The frame is not of the type that the call needs.
+  case wrongType = 4
+  /// The resource is still mapped, linked, pinned or owned.
+  case inUse = 5
+  /// A page table is missing on the way to the address.
+  case noTable = 6
+  /// A page table is there already.
+  case tableExists = 7
+  /// The argument is outside its range.
+  case invalid = 8
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ApusABI.h: the memory shapes that the kernel, its assembly and every LibOS agree on.
+ *
+ * Offsets are written once, as macros, so that assembly can use them; the C structures below them are
+ * checked against the macros by static assertions and are what Swift sees. Sizes are in bytes.
+ */
+#ifndef APUS_ABI_H
+#define APUS_ABI_H
+
+/* ---- address space ------------------------------------------------------------------------------- */
+
+/* First byte that no ring-3 mapping may reach: one page below the end of the lower canonical half, so that
+ * the address after a SYSCALL instruction is always canonical (SDM vol. 2, SYSRET). */
+#define APUS_USER_LIMIT 0x00007ffffffff000
+
+/* A family's LibOS occupies one level-4 slot, the same in every address space of the family. */
+#define APUS_LIBOS_BASE 0x0000700000000000
+/* The boot module (the image that the host packed), mapped read-only for the first environment. */
+#define APUS_MODULE_BASE 0x0000701000000000
+
+/* Information pages, read-only in ring 3, in every address space. */
+#define APUS_INFORMATION_BASE 0xffffa00000000000
+/* Recursive slot: an address space's own page tables, read-only in ring 3.
+ * Entry of level 1 for address va: APUS_TABLES_BASE + ((va >> 12) & 0xfffffffff) * 8. */
+#define APUS_TABLES_SLOT 384
+#define APUS_TABLES_BASE 0xffffc00000000000
+
+/* ---- system calls -------------------------------------------------------------------------------- */
+
+/* Bit 31 of eax marks a call to Apus; every other number is foreign and is reflected to the LibOS. */
+#define APUS_CALL_BIT 0x80000000
+
+/* ---- the u-area ---------------------------------------------------------------------------------- */
+
+#define APUS_UA_SIZE 4096
+#define APUS_UA_CRITICAL 0x000        /* nonzero: slice end is deferred, within a bound */
+#define APUS_UA_PENDING 0x008         /* APUS_PENDING_* bits, set by the kernel, cleared by the LibOS */
+#define APUS_UA_EXCEPTION_ENTRY 0x010
+#define APUS_UA_EXCEPTION_STACK 0x018
+#define APUS_UA_NESTED_ENTRY 0x020    /* taken when a fault meets a save area in use */
+#define APUS_UA_NESTED_STACK 0x028
+#define APUS_UA_FOREIGN_ENTRY 0x030   /* foreign SYSCALL: the stack pointer stays the caller's */
+#define APUS_UA_SLICE_BEGIN_ENTRY 0x038
+#define APUS_UA_SLICE_END_ENTRY 0x040
+#define APUS_UA_SLICE_STACK 0x048
+#define APUS_UA_SELF 0x050            /* address of this u-area, for the LibOS (set by it) */
+
+#define APUS_UA_EXCEPTION 0x080       /* save areas: APUS_SAVE_* offsets apply */
+#define APUS_UA_NESTED 0x0c0
+#define APUS_UA_SLICE 0x100
+#define APUS_UA_FOREIGN_RIP 0x140     /* foreign SYSCALL: return address and flags */
+#define APUS_UA_FOREIGN_FLAGS 0x148
+#define APUS_UA_LIBOS 0x200           /* from here on the kernel neither reads nor writes */
+
+#define APUS_SAVE_IN_USE 0x00         /* set by the kernel, cleared by the LibOS */
+#define APUS_SAVE_RIP 0x08
+#define APUS_SAVE_FLAGS 0x10
+#define APUS_SAVE_RSP 0x18
+#define APUS_SAVE_RAX 0x20
+#define APUS_SAVE_RCX 0x28
+#define APUS_SAVE_CAUSE 0x30          /* vector in bits 0-7, processor error code in bits 32-63 */
+#define APUS_SAVE_ADDRESS 0x38        /* page fault: the faulting address; contract fault: the argument */
+
+#define APUS_PENDING_SLICE_END 1      /* a slice end was deferred by the critical word */
+#define APUS_PENDING_DEATH 2          /* an environment of the same account has died */
+#define APUS_PENDING_PENALTY 4        /* excess time cost this environment a slice */
+
+/* Causes beyond the processor's 32 vectors. */
+#define APUS_CAUSE_CONTRACT 32        /* garbage in a system call: APUS_SAVE_ADDRESS has the argument */
+#define APUS_CAUSE_OVERRUN 33         /* ran past a slice end and its bound while others waited */
+#define APUS_CAUSE_KILLED 34          /* ended by environmentKill */
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+struct apus_save_area {
+  uint64_t in_use, rip, flags, rsp, rax, rcx, cause, address;
+};
+
+struct apus_uarea {
+  uint64_t critical, pending;
+  uint64_t exception_entry, exception_stack;
+  uint64_t nested_entry, nested_stack;
+  uint64_t foreign_entry;
+  uint64_t slice_begin_entry, slice_end_entry, slice_stack;
+  uint64_t self_address;
+  uint64_t reserved[5];
+  struct apus_save_area exception, nested, slice;
+  uint64_t foreign_rip, foreign_flags;
+  uint64_t reserved2[22];
+  uint64_t libos[448];
+};
+_Static_assert(sizeof(struct apus_save_area) == 0x40, "save area");
+_Static_assert(sizeof(struct apus_uarea) == APUS_UA_SIZE, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, nested_entry) == APUS_UA_NESTED_ENTRY, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, slice_stack) == APUS_UA_SLICE_STACK, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, exception) == APUS_UA_EXCEPTION, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, slice) == APUS_UA_SLICE, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, foreign_rip) == APUS_UA_FOREIGN_RIP, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, libos) == APUS_UA_LIBOS, "u-area");
+
+/* ---- information pages --------------------------------------------------------------------------- */
+
+#define APUS_INFORMATION_MAGIC 0x0000003173757041 /* "Apus1" */
+
+/* Page 0 of the information region. Offsets are from APUS_INFORMATION_BASE. */
+struct apus_information {
+  uint64_t magic;
+  uint64_t ticks_per_second;         /* of the time stamp counter */
+  uint64_t slice_ticks;              /* length of a time slice */
+  uint64_t critical_bound_ticks;     /* how long a critical section may defer a slice end */
+  uint64_t frame_count;              /* entries in the frame table: physical memory / 4096 */
+  uint64_t frames_free;              /* now */
+  uint64_t frame_table_offset;       /* struct apus_frame[frame_count] */
+  uint64_t environment_table_offset; /* struct apus_environment[environment_count] */
+  uint64_t environment_count;
+  uint64_t timeline_offset;          /* struct apus_slice[slice_count] */
+  uint64_t slice_count;
+  uint64_t console_input_count;      /* bytes that have arrived since boot: a word to sleep on */
+  uint64_t console_output_count;     /* bytes that the device has taken since boot: a word to sleep on */
+  uint64_t first_ring3_ticks;        /* counter when ring 3 ran first */
+  uint64_t running_since_ticks;      /* counter when the running environment began to run; ticks_used is older */
+  uint64_t idle_ticks;               /* time halted */
+  uint64_t extended_state_mask;      /* XCR0 */
+  uint64_t extended_state_size;      /* bytes of an XSAVE area under that mask */
+};
+#define APUS_INFORMATION_CONSOLE_INPUT 88
+#define APUS_INFORMATION_CONSOLE_OUTPUT 96
+_Static_assert(__builtin_offsetof(struct apus_information, console_input_count) == APUS_INFORMATION_CONSOLE_INPUT,
+               "information page");
+
+/* Types of a frame. */
+#define APUS_FRAME_ABSENT 0          /* no memory there, or firmware's */
+#define APUS_FRAME_FREE 1
+#define APUS_FRAME_ORDINARY 2
+#define APUS_FRAME_TABLE1 3          /* page tables: TABLE1 + level - 1 */
+#define APUS_FRAME_TABLE2 4
+#define APUS_FRAME_TABLE3 5
+#define APUS_FRAME_TABLE4 6
+#define APUS_FRAME_KERNEL 7
+
+struct apus_frame {
+  uint64_t guard;                    /* capability name, first byte in the top bits, zero-padded */
+  uint32_t mappings;                 /* of a table: parent entries that link it. Free frames: next in list */
+  uint32_t writable_mappings;        /* free frames: previous in list */
+  uint16_t account;                  /* who is charged */
+  uint16_t pins;                     /* device references, sleepers' words, u-areas */
+  uint8_t type;
+  uint8_t guard_length;              /* bytes of guard */
+  uint16_t reserved;
+};
+_Static_assert(sizeof(struct apus_frame) == 24, "frame record");
+
+struct apus_capability {
+  uint64_t name;                     /* like a guard */
+  uint8_t length;                    /* bytes of name */
+  uint8_t rights;                    /* APUS_RIGHT_* */
+  uint8_t valid;
+  uint8_t reserved[5];
+};
+_Static_assert(sizeof(struct apus_capability) == 16, "capability");
+
+#define APUS_RIGHT_READ 1
+#define APUS_RIGHT_WRITE 2
+#define APUS_RIGHT_GRANT 4
+
+#define APUS_CAPABILITY_COUNT 8
+
+/* States of an environment slot. */
+#define APUS_ENVIRONMENT_FREE 0
+#define APUS_ENVIRONMENT_RUNNABLE 1
+#define APUS_ENVIRONMENT_SLEEPING 2
+#define APUS_ENVIRONMENT_DYING 3     /* dead, its resources on the way back */
+
+struct apus_environment {
+  uint32_t state;
+  uint32_t generation;
+  uint16_t account;
+  uint8_t guard_length, reserved0;
+  uint32_t root;                     /* frame of the level-4 table */
+  uint64_t guard;                    /* who may kill it or grant to it */
+  uint32_t uarea_frame;
+  uint32_t slices_owned;
+  uint64_t uarea_address;            /* where the LibOS sees its u-area; loaded into the GS base */
+  uint64_t wait_word;                /* sleeping: physical address of the word, 0 for none */
+  uint64_t wait_value;               /* it wakes when the word differs from this */
+  uint64_t wait_deadline;            /* or when the counter reaches this; UINT64_MAX: never */
+  uint64_t slice_upcalls, exception_upcalls, calls;
+  uint64_t slices_used, ticks_used;
+  uint64_t excess_ticks;             /* time taken past slice ends */
+  uint64_t slices_forfeited;         /* as a penalty for it */
+  uint64_t last_cause;               /* dying: why; APUS_SAVE_CAUSE's shape */
+  uint64_t last_rip, last_address;
+  struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
+};
+_Static_assert(sizeof(struct apus_environment) == 272, "environment record");
+
+struct apus_slice {
+  uint32_t environment;              /* slot, or APUS_SLICE_FREE */
+  uint32_t reserved;
+  uint64_t used;                     /* times it ran */
+};
+#define APUS_SLICE_FREE 0xffffffff
+
+/* ---- the boot image ------------------------------------------------------------------------------- */
+
+/* What the host command packs and the kernel's loader hands to the first environment. Page-aligned throughout:
+ * a file's pages can be mapped where they lie. All offsets are from the start of the image. */
+#define APUS_IMAGE_MAGIC 0x31656d6973757041 /* "Apusime1" */
+#define APUS_IMAGE_SEGMENTS 8
+
+struct apus_image_segment {
+  uint64_t address;                  /* page-aligned, in the LibOS's level-4 slot */
+  uint64_t offset;                   /* page-aligned, in the image */
+  uint64_t file_size;                /* bytes in the image */
+  uint64_t memory_size;              /* bytes in memory; the rest is zero */
+  uint64_t flags;                    /* 1: executable, 2: writable (as in ELF's p_flags) */
+};
+
+struct apus_image {
+  uint64_t magic;
+  uint64_t size;                     /* of the whole image */
+  uint64_t entry;                    /* of the LibOS */
+  uint64_t segment_count;
+  struct apus_image_segment segments[APUS_IMAGE_SEGMENTS];
+  uint64_t entry_table_offset;       /* struct apus_image_entry[entry_count], parents before children */
+  uint64_t entry_count;
+  uint64_t strings_offset;           /* all names and link targets, not terminated */
+  uint64_t strings_size;
+  uint64_t command_offset;           /* the start command: see below */
+  uint64_t command_size;
+};
+
+/* One file, directory or symbolic link. Path: absolute, no trailing slash, bytes as on the host. */
+struct apus_image_entry {
+  uint64_t path_offset, path_size;   /* in the strings */
+  uint64_t target_offset, target_size; /* of a symbolic link, in the strings */
+  uint64_t data_offset, data_size;   /* of a file: page-aligned offset in the image */
+  uint32_t mode;                     /* as in struct stat: type and permissions */
+  uint32_t uid, gid;
+  uint32_t links_to;                 /* 0, or 1 + index of the entry that this is a hard link to */
+  int64_t mtime;                     /* seconds */
+};
+
+/* The start command: strings, each closed by a zero byte: "key=value" settings, an empty string, the program's
+ * path, its arguments (the first is argv[0]), an empty string, its environment.
+ * Settings: arguments=N (how many arguments follow the path, as some may be empty), trace=1, verbose=1, workdir=PATH, terminal=BITS (bit n: host stream n is a terminal),
+ * rows=N, columns=N, epoch=NANOSECONDS, seed=HEX (random bytes). */
+#endif
+#endif

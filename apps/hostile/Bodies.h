@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bodies.h: the Swift functions that children start in. */
+HOSTILE_BODY(hostile_body_sleep)
+HOSTILE_BODY(hostile_body_spin)
+HOSTILE_BODY(hostile_body_critical)
+HOSTILE_BODY(hostile_body_greedy)
+HOSTILE_BODY(hostile_body_deaf)
+HOSTILE_BODY(hostile_body_forever)
+HOSTILE_BODY(hostile_body_sign)
+HOSTILE_BODY(hostile_body_wait)
+HOSTILE_BODY(hostile_body_end)
+HOSTILE_BODY(hostile_body_end_to)
+HOSTILE_BODY(hostile_body_fault)
+HOSTILE_BODY(hostile_body_saw)
+HOSTILE_BODY(hostile_body_fuzz)

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Information.swift: what the kernel shows in its information pages, and sums over all that a refused call must not
+// change.
+
+import ApusABI
+
+enum Information {
+  private static var base: UInt64 { UInt64(APUS_INFORMATION_BASE) }
+
+  static var page: apus_information { information_page() }
+
+  static func frame(_ number: UInt64) -> apus_frame {
+    frame_record_at(base + page.frame_table_offset + number * 24)
+  }
+  static func environment(slot: UInt64) -> apus_environment { environment_record_at(environmentAddress(slot: slot)) }
+  static func environmentAddress(slot: UInt64) -> UInt64 { base + page.environment_table_offset + slot * 272 }
+  static func slice(_ number: UInt64) -> apus_slice { slice_record_at(base + page.timeline_offset + number * 16) }
+
+  /// The slot of a handle.
+  static func slot(of handle: UInt64) -> UInt64 { (handle & 0xffff_ffff) - 1 }
+  static func environment(_ handle: UInt64) -> apus_environment { environment(slot: slot(of: handle)) }
+
+  /// The calling environment's slot: its u-area has an address that no other has.
+  static var ownSlot: UInt64 {
+    let own = uarea_word(UInt32(APUS_UA_SELF))
+    let count = page.environment_count
+    for slot in 0..<count {
+      let record = environment(slot: slot)
+      if record.state != UInt32(APUS_ENVIRONMENT_FREE), record.uarea_address == own { return slot }
+    }
+    return 0
+  }
+  static var ownHandle: UInt64 {
+    let slot = ownSlot
+    return UInt64(environment(slot: slot).generation) << 32 | (slot + 1)
+  }
+  static var ownRoot: UInt64 { UInt64(environment(slot: ownSlot).root) }
+
+  /// How many slots of the environment table are taken.
+  static var environmentsInUse: UInt64 {
+    var count: UInt64 = 0
+    for slot in 0..<page.environment_count where environment(slot: slot).state != UInt32(APUS_ENVIRONMENT_FREE) {
+      count += 1
+    }
+    return count
+  }
+}
+
+/// Everything that a refused call must leave alone, in five sums.
+struct Snapshot: Equatable {
+  let frames: UInt64
+  let free: UInt64
+  let environments: UInt64
+  let timeline: UInt64
+  let tables: UInt64
+
+  /// Takes the sums.
+  init() {
+    let page = Information.page
+    frames = sum_words(UInt64(APUS_INFORMATION_BASE) + page.frame_table_offset, page.frame_count * 3, 1)
+    free = page.frames_free
+    var sum: UInt64 = 1
+    for slot in 0..<page.environment_count {
+      // The counters of calls, upcalls and time, words 8 to 14, move with every call.
+      let address = Information.environmentAddress(slot: slot)
+      sum = sum_words(address, 8, sum)
+      sum = sum_words(address + 120, 19, sum)
+    }
+    environments = sum
+    sum = 1
+    for slice in 0..<page.slice_count {
+      // Beside its owner a slice has a counter of its runs.
+      sum = sum_words(UInt64(APUS_INFORMATION_BASE) + page.timeline_offset + slice * 16, 1, sum)
+    }
+    timeline = sum
+    tables = OwnTables.sum()
+  }
+
+  /// Says what differs, if anything does.
+  func compare(with later: Snapshot, _ check: inout Check) {
+    check.expect(later.free, equals: free, "the count of free frames changed")
+    check.expect(later.frames == frames, "the frame table changed")
+    check.expect(later.environments == environments, "the environment table changed")
+    check.expect(later.timeline == timeline, "the timeline changed")
+    check.expect(later.tables == tables, "the page tables changed")
+  }
+}
+
+/// The address space's own page tables, seen through the recursive slot.
+enum OwnTables {
+  /// The address of the entry of `level` (1 to 4) that translates an address.
+  static func entryAddress(_ address: UInt64, level: UInt64) -> UInt64 {
+    var result = address
+    for _ in 0..<level { result = UInt64(APUS_TABLES_BASE) + (result >> 12 & 0xf_ffff_ffff) * 8 }
+    return result
+  }
+
+  /// The entry of `level` for an address, or 0 if a table above it is missing.
+  static func entry(_ address: UInt64, level: UInt64 = 1) -> UInt64 {
+    var current: UInt64 = 4
+    while current > level {
+      if load64(entryAddress(address, level: current)) & 1 == 0 { return 0 }
+      current -= 1
+    }
+    return load64(entryAddress(address, level: level))
+  }
+
+  /// The frame that an address is mapped to.
+  static func frame(_ address: UInt64) -> UInt64 { (entry(address) & 0x000f_ffff_ffff_f000) >> 12 }
+
+  /// A sum over all entries of the user half but for the bits that the processor sets.
+  static func sum() -> UInt64 { sum(level: 4, from: 0, entries: 256, 1) }
+
+  private static func sum(level: UInt64, from address: UInt64, entries: UInt64, _ start: UInt64) -> UInt64 {
+    var result = start
+    let span: UInt64 = 1 << (3 + 9 * level)
+    for index in 0..<entries {
+      let part = address + index * span
+      let entry = load64(entryAddress(part, level: level))
+      if entry & 1 == 0 { continue }
+      result = (result ^ (entry & ~0x60) ^ part) &* 0x9e37_79b9_7f4a_7c15 &+ result >> 29
+      if level > 1 { result = sum(level: level - 1, from: part, entries: 512, result) }
+    }
+    return result
+  }
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* native.S: the native bench program's start, exception handlers and yields. */
+#include "ApusABI.h"
+
+        .globl  native_start
+native_start:
+        rdtsc                           /* the first instruction in ring 3 of the whole machine */
+        shlq    $32, %rdx
+        orq     %rdx, %rax
+        leaq    stack_top(%rip), %rsp
+        movq    %rax, %rdi
+        call    native_main
+        ud2
+
+/* A handler that may use every register: all are saved, the vector registers too, and all are restored. The kernel
+ * has put rip, flags, rsp, rax and rcx into the u-area; int3's saved rip is the next instruction's, so the handler has
+ * nothing to do. Going back takes no kernel entry: the last four values move below the interrupted stack's red zone
+ * (System V ABI, 3.2.2), the save area is given free, and RET drops the red zone's gap again. */
+        .globl  exception_full
+exception_full:
+        pushq   %rdx
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %rsi
+        pushq   %rdi
+        pushq   %r8
+        pushq   %r9
+        pushq   %r10
+        pushq   %r11
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movl    $-1, %eax
+        movl    $-1, %edx
+        leaq    vectors(%rip), %rbx
+        xsave64 (%rbx)
+        call    count_exception         /* a compiled function, as a LibOS's handler is */
+        movl    $-1, %eax
+        movl    $-1, %edx
+        xrstor64 (%rbx)
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %r11
+        popq    %r10
+        popq    %r9
+        popq    %r8
+        popq    %rdi
+        popq    %rsi
+        popq    %rbp
+        popq    %rbx
+        popq    %rdx
+        jmp     resume
+
+/* A handler that uses two registers only. */
+        .globl  exception_minimal
+exception_minimal:
+        incq    exceptions(%rip)
+resume: movq    $APUS_LIBOS_BASE, %rax
+        movq    APUS_UA_EXCEPTION + APUS_SAVE_RSP(%rax), %rcx
+        subq    $(128 + 32), %rcx
+        pushq   APUS_UA_EXCEPTION + APUS_SAVE_RAX(%rax)
+        popq    (%rcx)
+        pushq   APUS_UA_EXCEPTION + APUS_SAVE_RCX(%rax)
+        popq    8(%rcx)
+        pushq   APUS_UA_EXCEPTION + APUS_SAVE_FLAGS(%rax)
+        popq    16(%rcx)
+        pushq   APUS_UA_EXCEPTION + APUS_SAVE_RIP(%rax)
+        popq    24(%rcx)
+        movq    %rcx, %rsp
+        movq    $0, APUS_UA_EXCEPTION + APUS_SAVE_IN_USE(%rax)
+        popq    %rax
+        popq    %rcx
+        popfq
+        ret     $128
+
+/* yield_to(environment): gives the rest of the slice away and returns when this environment's next begins. A caller
+ * expects a function to keep rbx, rbp and r12-r15 only; the slice begins with none of them. */
+        .globl  yield_to
+yield_to:
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movq    %rsp, yielded_stack(%rip)
+        movl    $(APUS_CALL_BIT | 1), %eax
+        syscall
+        ud2
+        .globl  slice_begin
+slice_begin:
+        movq    yielded_stack(%rip), %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbp
+        popq    %rbx
+        ret
+
+/* The partner environment: every slice of it goes back at once. */
+        .globl  partner_begin
+partner_begin:
+        movq    partner_target(%rip), %rdi
+        movl    $(APUS_CALL_BIT | 1), %eax
+        syscall
+        ud2
+
+        .bss
+        .balign 64
+vectors:
+        .skip   16384                   /* zero: XSAVE's header must be (SDM vol. 1, 13.5) */
+yielded_stack:
+        .skip   8
+        .globl  partner_target
+partner_target:
+        .skip   8
+        .balign 4096
+        .skip   65536
+stack_top:
+        .skip   4096
+        .globl  exception_stack_top
+exception_stack_top:
+        .section .note.GNU-stack, "", @progbits

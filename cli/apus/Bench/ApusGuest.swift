@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// ApusGuest.swift: the two Apus machines of the bench: the native program, and the Linux binary on LibLinux.
+
+import ApusImage
+import Glibc
+
+/// What runs on Apus in one boot.
+enum ApusGuest: CaseIterable {
+  /// A program in the LibOS's place, which calls the kernel itself.
+  case native
+  /// The same static Linux program that the twin runs, on LibLinux.
+  case linux
+
+  /// Boots it once and measures the named cases.
+  func boot(
+    _ machine: BenchMachine, _ counting: BenchMachine.Counting, cases: [String], home: Home,
+    programs: BenchPrograms
+  ) throws(Failure) -> GuestResult {
+    let kernel = try home.kernel()
+    var tree = FileTree()
+    tree.addSkeleton(withAccounts: false)
+    let program: String
+    let libos: Path
+    switch self {
+    case .native:
+      program = "/native"
+      libos = Path(programs.native.utf8)
+    case .linux:
+      libos = try home.libos()
+      program = "/linux"
+      for (path, file) in [("/linux", programs.linux), ("/tiny", programs.tiny)] {
+        tree.addFile(Path(path.utf8), bytes: try BenchFile.read(file), mode: 0o755)
+      }
+    }
+    let command = StartCommand(
+      settings: Self.settings, program: Array(program.utf8),
+      arguments: ([program] + cases).map { Array($0.utf8) }, environment: [])
+    let image = try ImageFile(libos: libos, tree: tree, command: command, keptAt: nil)
+    let line = machine.apus(kernel: kernel, image: image.path, counting: counting)
+    return try GuestRun.boot(line, console: .records, seconds: 120)
+  }
+
+  /// The same wall clock and random bytes in every run: counted runs are then the same to the instruction.
+  private static let settings = [
+    ("workdir", "/"), ("epoch", "1700000000000000000"), ("seed", String(repeating: "5a", count: 32)),
+  ].map { StartCommand.Setting(key: Array($0.0.utf8), value: Array($0.1.utf8)) }
+}

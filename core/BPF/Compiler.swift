@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiler.swift: compiles a program to x86_64 in the caller's buffer.
+//
+// The compiled program is a function of the System V ABI: r1 to r5 are its first five arguments, the sixth is the
+// address of the top of its stack (`ProgramLimits.stackByteCount` bytes below it are the program's), the result is
+// r0. Helpers are such functions too; their sixth argument is the same address, so that words which the caller puts
+// above the stack reach the helpers. The code is position-independent except for the helpers' absolute addresses and
+// touches no vector registers. It checks nothing: run only what the verifier accepted.
+//
+// Jumps are laid out in rounds: all long first, then short wherever the last layout says that the target is near.
+// Code only ever shrinks, so a jump once short stays short.
+
+/// Where the helpers are.
+public protocol HelperAddresses: ~Copyable {
+  /// The address of a helper's code, or nil if there is none.
+  func address(of helper: UInt32) -> UInt64?
+}
+
+/// No helpers at all.
+public struct NoHelpers: HelperAddresses {
+  /// Makes the empty table.
+  public init() {}
+  /// Nothing has an address.
+  public func address(of helper: UInt32) -> UInt64? { nil }
+}
+
+/// Compiles one program.
+public struct Compiler<Buffer: CodeBuffer & ~Copyable, Marks: WordMemory & ~Copyable>: ~Copyable {
+  var code: MachineCode<Buffer>
+  var marks: Marks
+  private var functionStart = 0
+  private var outline: ProgramOutline?
+
+  /// Makes a compiler.
+  ///
+  /// - Parameters:
+  ///   - buffer: Where the code goes.
+  ///   - marks: One word for each slot of the programs to be compiled.
+  public init(into buffer: consuming Buffer, marks: consuming Marks) {
+    code = MachineCode(buffer)
+    self.marks = marks
+  }
+
+  /// Gives the code back.
+  public consuming func end() -> Buffer { code.end() }
+
+  /// Compiles a program; its entry is at the start of the buffer.
+  ///
+  /// - Parameters:
+  ///   - program: A program that hangs together; what it does is not checked.
+  ///   - helpers: Where its helpers are.
+  /// - Returns: How many bytes the code takes.
+  /// - Throws: What keeps the program from being compiled.
+  /// - Complexity: O(slots).
+  public mutating func compile(
+    _ program: Span<UInt64>, helpers: borrowing some HelperAddresses & ~Copyable
+  ) throws(ProgramError) -> Int {
+    let outline = try ProgramOutline(program, marks: &marks)
+    self.outline = outline
+    code.isMeasuring = true
+    try emit(program, helpers)
+    for _ in 0..<4 {
+      guard shortenJumps(program) else { break }
+      try emit(program, helpers)
+    }
+    code.isMeasuring = false
+    try emit(program, helpers)
+    guard !code.overflows else { throw ProgramError(.codeBuffer, at: 0) }
+    return code.count
+  }
+
+  func mark(_ slot: Int) -> Mark { Mark(bits: marks[slot]) }
+
+  /// Marks the jumps whose targets are near in the last layout; returns whether there were new ones.
+  private mutating func shortenJumps(_ program: Span<UInt64>) -> Bool {
+    var found = false
+    for slot in 0..<program.count {
+      var mark = mark(slot)
+      guard !mark.isSecondHalf, !mark.isShortJump,
+        let offset = try? Instruction(program, at: slot).jumpOffset
+      else { continue }
+      let end = slot + 1 < program.count ? self.mark(slot + 1).codeOffset : UInt32(code.count)
+      let target = self.mark(slot + 1 + offset).codeOffset
+      let distance = Int(target) - Int(end)
+      guard distance >= -128, distance <= 127 else { continue }
+      mark.isShortJump = true
+      marks[slot] = mark.bits
+      found = true
+    }
+    return found
+  }
+
+  private mutating func emit(
+    _ program: Span<UInt64>, _ helpers: borrowing some HelperAddresses & ~Copyable
+  ) throws(ProgramError) {
+    code.count = 0
+    var slot = 0
+    while slot < program.count {
+      var mark = mark(slot)
+      mark.codeOffset = UInt32(code.count)
+      marks[slot] = mark.bits
+      if mark.isFunctionStart {
+        functionStart = slot
+        enterFunction(slot)
+      }
+      let instruction = try Instruction(program, at: slot)
+      try emit(instruction, at: slot, helpers)
+      slot += instruction.slotCount
+    }
+  }
+}
+
+extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
+  /// Whether the program needs the address above its stack after its entry.
+  private var keepsContext: Bool { outline?.callsHelpers ?? false }
+
+  /// Whether rbp holds the frame pointer.
+  var keepsFrame: Bool { outline?.usesFramePointer ?? false }
+
+  private func saves(_ index: Int, in function: Int) -> Bool {
+    mark(function).usedRegisters.contains(SavedRegisters.at(index))
+  }
+
+  /// Whether rsp must be moved by a word so that calls happen with it aligned to 16 bytes.
+  private func needsPadding(_ function: Int) -> Bool {
+    guard mark(function).makesCalls else { return false }
+    var pushed = 0
+    for index in 0..<SavedRegisters.count where saves(index, in: function) { pushed += 1 }
+    if function == 0, keepsFrame { pushed += 1 }
+    if function == 0, keepsContext { pushed += 1 }
+    return pushed % 2 == 0
+  }
+
+  private mutating func enterFunction(_ function: Int) {
+    if function == 0, keepsFrame { code.push(.rbp) }
+    if function == 0, keepsContext { code.push(.r12) }
+    for index in 0..<SavedRegisters.count where saves(index, in: function) {
+      code.push(SavedRegisters.at(index).machine)
+    }
+    if needsPadding(function) { code.group(.subtract, .doubleWord, .rsp, 8) }
+    if function == 0, keepsFrame { code.move(.doubleWord, .rbp, .r9) }
+    if function == 0, keepsContext { code.move(.doubleWord, .r12, .r9) }
+    // Jumps to the function's first instruction must not repeat what its entry does.
+    var mark = mark(function)
+    mark.codeOffset = UInt32(code.count)
+    marks[function] = mark.bits
+  }
+
+  mutating func leaveFunction() {
+    let function = functionStart
+    if needsPadding(function) { code.group(.add, .doubleWord, .rsp, 8) }
+    for index in 0..<SavedRegisters.count {
+      let last = SavedRegisters.count - 1 - index
+      if saves(last, in: function) { code.pop(SavedRegisters.at(last).machine) }
+    }
+    if function == 0, keepsContext { code.pop(.r12) }
+    if function == 0, keepsFrame { code.pop(.rbp) }
+    code.byte(0xc3)
+  }
+
+  /// Where callers of a function other than the first enter it.
+  func entryOffset(of function: Int) -> Int {
+    var length = needsPadding(function) ? 4 : 0
+    for index in 0..<SavedRegisters.count where saves(index, in: function) {
+      length += SavedRegisters.at(index).machine.isExtended ? 2 : 1
+    }
+    return Int(mark(function).codeOffset) - length
+  }
+}

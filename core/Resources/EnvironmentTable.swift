@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// EnvironmentTable.swift: which environments exist, their handles, states and accounts.
+//
+// A handle is the slot's generation and its number plus one, so it is never 0 and one that outlived its
+// environment is refused. Generations have 31 bits: a handle is never negative.
+
+import ApusABI
+import ApusCapabilities
+import CApusABI
+
+/// What an environment's turn comes to.
+public enum Turn: Equatable, Sendable {
+  /// It can run.
+  case runs
+  /// It sleeps or is dead.
+  case waits
+  /// It could run, but pays with this turn for time that it took too much of.
+  case forfeits
+}
+
+/// The table of environments.
+public struct EnvironmentTable<Environments: EnvironmentStorage> {
+  /// The records.
+  public let environments: Environments
+  /// How many environments one account may have, so that none takes all slots.
+  public let environmentLimit: UInt32
+  /// All slots from here on are free.
+  public private(set) var highWater: UInt32
+
+  /// Starts a table over records that are all zero.
+  public init(environments: Environments, environmentLimit: UInt32) {
+    self.environments = environments
+    self.environmentLimit = environmentLimit
+    highWater = 0
+  }
+
+  // MARK: Handles
+
+  /// The handle of the environment in a slot.
+  public func handle(of slot: UInt32) -> UInt64 {
+    UInt64(environments[slot].generation) << 32 | UInt64(slot + 1)
+  }
+
+  /// The slot of a live environment.
+  ///
+  /// - Throws: `noSuchResource` if the handle names no environment, or one that is dead.
+  public func slot(of handle: UInt64) throws(SystemCallError) -> UInt32 {
+    let number = UInt32(truncatingIfNeeded: handle)
+    guard number != 0, number <= environments.count else { throw .noSuchResource }
+    let record = environments[number - 1]
+    guard UInt64(record.generation) == handle >> 32, Self.isLive(record) else {
+      throw .noSuchResource
+    }
+    return number - 1
+  }
+
+  /// The slot of a live environment that a capability reaches.
+  ///
+  /// - Throws: What `slot(of:)` throws; `denied`.
+  public func slot(
+    of handle: UInt64, by capability: Capability, needing rights: Rights
+  ) throws(SystemCallError) -> UInt32 {
+    let slot = try slot(of: handle)
+    let record = environments[slot]
+    guard
+      capability.dominates(guard: record.guard, length: record.guard_length, needing: rights)
+    else { throw .denied }
+    return slot
+  }
+
+  private static func isLive(_ record: apus_environment) -> Bool {
+    record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE)
+      || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+  }
+
+  // MARK: Life
+
+  /// How many slots an account holds, dying environments included.
+  public func count(of account: UInt16) -> UInt32 {
+    var count: UInt32 = 0
+    for slot in 0..<highWater
+    where environments[slot].state != UInt32(APUS_ENVIRONMENT_FREE)
+      && environments[slot].account == account
+    {
+      count += 1
+    }
+    return count
+  }
+
+  /// How many environments of an account can still run: at 0 its resources can be reclaimed.
+  public func liveCount(of account: UInt16) -> UInt32 {
+    var count: UInt32 = 0
+    for slot in 0..<highWater
+    where Self.isLive(environments[slot]) && environments[slot].account == account {
+      count += 1
+    }
+    return count
+  }
+
+  /// Finds a slot for an environment of an account, without taking it.
+  ///
+  /// - Throws: `exhausted` if no slot is free or the account has as many environments as it may.
+  /// - Complexity: O(slots that were ever in use).
+  public func vacantSlot(for account: UInt16) throws(SystemCallError) -> UInt32 {
+    var vacant = highWater
+    var held: UInt32 = 0
+    for slot in 0..<highWater {
+      if environments[slot].state == UInt32(APUS_ENVIRONMENT_FREE) {
+        vacant = min(vacant, slot)
+      } else if environments[slot].account == account {
+        held += 1
+      }
+    }
+    guard vacant < environments.count, held < environmentLimit else { throw .exhausted }
+    return vacant
+  }
+
+  /// Makes an environment in a vacant slot: runnable, without capabilities, under a capability's name.
+  ///
+  /// - Returns: Its handle.
+  /// - Precondition: `vacantSlot` returned the slot and nothing was changed since.
+  public mutating func occupy(
+    _ slot: UInt32, account: UInt16, under owner: Capability, root: UInt32, uareaFrame: UInt32,
+    uareaAddress: UInt64
+  ) -> UInt64 {
+    precondition(environments[slot].state == UInt32(APUS_ENVIRONMENT_FREE))
+    var record = apus_environment()
+    let generation = environments[slot].generation & 0x7fff_ffff
+    record.generation = generation == 0 ? 1 : generation
+    record.state = UInt32(APUS_ENVIRONMENT_RUNNABLE)
+    record.account = account
+    record.guard = owner.name
+    record.guard_length = owner.length
+    record.root = root
+    record.uarea_frame = uareaFrame
+    record.uarea_address = uareaAddress
+    environments[slot] = record
+    highWater = max(highWater, slot + 1)
+    return handle(of: slot)
+  }
+
+  /// Marks an environment dead; its slot stays taken until `vacate`, and its handle names nothing.
+  ///
+  /// - Precondition: The environment is live.
+  public func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
+    precondition(Self.isLive(environments[slot]))
+    environments[slot].state = UInt32(APUS_ENVIRONMENT_DYING)
+    environments[slot].last_cause = cause
+    environments[slot].last_rip = rip
+    environments[slot].last_address = address
+  }
+
+  /// Frees the slot of a dead environment.
+  ///
+  /// Its record stays readable, but for the capabilities.
+  ///
+  /// - Precondition: The environment is dying and owns no slice.
+  public mutating func vacate(_ slot: UInt32) {
+    precondition(environments[slot].state == UInt32(APUS_ENVIRONMENT_DYING))
+    precondition(environments[slot].slices_owned == 0)
+    environments[slot].state = UInt32(APUS_ENVIRONMENT_FREE)
+    environments[slot].generation = (environments[slot].generation & 0x7fff_ffff) + 1
+    environments[slot].capabilities = apus_environment().capabilities
+    while highWater > 0, environments[highWater - 1].state == UInt32(APUS_ENVIRONMENT_FREE) {
+      highWater -= 1
+    }
+  }
+
+  // MARK: Sleeping
+
+  /// Puts an environment to sleep until a word in physical memory changes or a time comes.
+  ///
+  /// `word` is the word's physical address, or 0.
+  ///
+  /// - Precondition: The environment is runnable.
+  public func sleep(_ slot: UInt32, word: UInt64, value: UInt64, deadline: UInt64) {
+    precondition(environments[slot].state == UInt32(APUS_ENVIRONMENT_RUNNABLE))
+    environments[slot].wait_word = word
+    environments[slot].wait_value = value
+    environments[slot].wait_deadline = deadline
+    environments[slot].state = UInt32(APUS_ENVIRONMENT_SLEEPING)
+  }
+
+  /// Ends an environment's sleep; one that does not sleep is left alone.
+  public func wake(_ slot: UInt32) {
+    guard environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return }
+    environments[slot].state = UInt32(APUS_ENVIRONMENT_RUNNABLE)
+    environments[slot].wait_word = 0
+  }
+
+  // MARK: Turns
+
+  /// Decides whether an environment uses its turn, and books the forfeit if it pays with it.
+  ///
+  /// Each full slice's worth of excess time costs one turn.
+  ///
+  /// - Parameters:
+  ///   - slot: The environment whose turn it is.
+  ///   - sliceTicks: The length of a slice; not 0.
+  /// - Returns: What the turn comes to.
+  public func takeTurn(_ slot: UInt32, sliceTicks: UInt64) -> Turn {
+    let record = environments[slot]
+    guard record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) else { return .waits }
+    let (paid, isBeyond) = record.slices_forfeited.multipliedReportingOverflow(by: sliceTicks)
+    guard !isBeyond, record.excess_ticks >= paid, record.excess_ticks - paid >= sliceTicks else {
+      return .runs
+    }
+    environments[slot].slices_forfeited += 1
+    return .forfeits
+  }
+
+  // MARK: Capability lists
+
+  /// Writes a slot of an environment's capability list.
+  ///
+  /// - Returns: Whether there is such a slot.
+  public func setCapability(_ capability: Capability?, at index: UInt64, of slot: UInt32) -> Bool {
+    environments[slot].setCapabilityRecord(
+      capability?.record ?? apus_capability(), at: index)
+  }
+
+  /// Copies a capability into another environment's list.
+  ///
+  /// `capability` has to reach the environment with the right to write; `granted` has to hold the right to be
+  /// granted.
+  ///
+  /// - Returns: Whether the target has such a slot; nothing changed if not.
+  /// - Throws: `noSuchResource`, `denied`.
+  public func grant(
+    _ granted: Capability, to handle: UInt64, at index: UInt64, by capability: Capability
+  ) throws(SystemCallError) -> Bool {
+    let slot = try slot(of: handle, by: capability, needing: .write)
+    guard granted.rights.contains(.grant) else { throw .denied }
+    return setCapability(granted, at: index, of: slot)
+  }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// FrameLedger.swift: which frames are free, and the way from free to owned and back.
+//
+// The free list runs through the records of the free frames themselves: `mappings` is the next frame,
+// `writable_mappings` the previous one, so that a frame can be taken from the middle when it is asked for by
+// name. A free record keeps its last guard: whoever takes the frame under that same guard may have it without
+// zeroing, as the contents are its own.
+
+import ApusABI
+import ApusCapabilities
+import CApusABI
+
+/// The end of the free list.
+let noFrame = UInt32.max
+
+/// The ledger of physical frames.
+public struct FrameLedger<Frames: FrameStorage> {
+  /// The frame table.
+  public let frames: Frames
+  /// The first frame of the free list.
+  private(set) var freeHead: UInt32
+  /// How many frames are free.
+  public private(set) var freeCount: UInt32
+
+  /// Starts a ledger over a frame table whose records are all zero: every frame absent.
+  public init(frames: Frames) {
+    self.frames = frames
+    freeHead = noFrame
+    freeCount = 0
+  }
+
+  // MARK: Boot
+
+  /// Puts absent frames on the free list, lowest first.
+  ///
+  /// - Precondition: The range lies in the frame table and each frame in it is absent.
+  public mutating func addFree(_ range: Range<UInt32>) {
+    precondition(range.upperBound <= frames.count)
+    guard !range.isEmpty else { return }
+    for frame in range {
+      precondition(frames[frame].type == FrameType.absent)
+      var record = apus_frame()
+      record.type = FrameType.free
+      record.mappings = frame + 1 < range.upperBound ? frame + 1 : freeHead
+      record.writable_mappings = frame > range.lowerBound ? frame - 1 : noFrame
+      frames[frame] = record
+    }
+    if freeHead != noFrame { frames[freeHead].writable_mappings = range.upperBound - 1 }
+    freeHead = range.lowerBound
+    freeCount += UInt32(range.count)
+  }
+
+  /// Marks absent frames as the kernel's own; they never change again.
+  ///
+  /// - Precondition: The range lies in the frame table and each frame in it is absent.
+  public mutating func reserveForKernel(_ range: Range<UInt32>) {
+    precondition(range.upperBound <= frames.count)
+    for frame in range {
+      precondition(frames[frame].type == FrameType.absent)
+      frames[frame].type = FrameType.kernel
+    }
+  }
+
+  // MARK: The free list
+
+  /// Takes a free frame off the list.
+  private mutating func unlink(_ frame: UInt32) {
+    let record = frames[frame]
+    if record.writable_mappings == noFrame {
+      freeHead = record.mappings
+    } else {
+      frames[record.writable_mappings].mappings = record.mappings
+    }
+    if record.mappings != noFrame {
+      frames[record.mappings].writable_mappings = record.writable_mappings
+    }
+    freeCount -= 1
+  }
+
+  /// Puts an unused frame at the head of the list; its guard stays.
+  mutating func putBack(_ frame: UInt32) {
+    var record = frames[frame]
+    record.type = FrameType.free
+    record.mappings = freeHead
+    record.writable_mappings = noFrame
+    record.account = 0
+    record.pins = 0
+    record.reserved = 0
+    frames[frame] = record
+    if freeHead != noFrame { frames[freeHead].writable_mappings = frame }
+    freeHead = frame
+    freeCount += 1
+  }
+
+  // MARK: Allocation
+
+  /// A frame that changed hands.
+  public struct Taken {
+    /// The frame's number.
+    public let frame: UInt32
+    /// Whether the contents are somebody else's and have to be zeroed before the owner sees them.
+    public let isForeign: Bool
+  }
+
+  /// Takes a frame off the free list for an account.
+  private mutating func take(_ frame: UInt32, under owner: Capability, account: UInt16) -> Taken {
+    unlink(frame)
+    var record = frames[frame]
+    let isForeign = record.guard != owner.name || record.guard_length != owner.length
+    record.guard = owner.name
+    record.guard_length = owner.length
+    record.mappings = 0
+    record.writable_mappings = 0
+    record.account = account
+    record.type = FrameType.ordinary
+    frames[frame] = record
+    return Taken(frame: frame, isForeign: isForeign)
+  }
+
+  /// Takes whichever frame is free.
+  ///
+  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free.
+  public mutating func allocate(
+    under owner: Capability, account: UInt16
+  ) throws(SystemCallError) -> Taken {
+    guard owner.rights.contains(.write) else { throw .denied }
+    guard freeHead != noFrame else { throw .exhausted }
+    return take(freeHead, under: owner, account: account)
+  }
+
+  /// Takes up to `count` frames, whichever are free, and zeroes them unless the old contents will do.
+  ///
+  /// With `keepsOwn` a frame that the same guard held last is not zeroed.
+  ///
+  /// - Returns: How many frames were taken; their numbers are in the list.
+  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free.
+  public mutating func allocate(
+    _ count: Int, into list: some FrameList, under owner: Capability, account: UInt16,
+    keepsOwn: Bool, memory: some TableMemory
+  ) throws(SystemCallError) -> Int {
+    guard owner.rights.contains(.write) else { throw .denied }
+    guard freeHead != noFrame || count == 0 else { throw .exhausted }
+    let granted = min(count, Int(freeCount))
+    for index in 0..<granted {
+      let taken = take(freeHead, under: owner, account: account)
+      if taken.isForeign || !keepsOwn { memory.zero(frame: taken.frame) }
+      list[index] = UInt64(taken.frame)
+    }
+    return granted
+  }
+
+  /// Takes the frames that a list names: all of them or none.
+  ///
+  /// With `keepsOwn` a frame that the same guard held last is not zeroed.
+  ///
+  /// - Throws: `denied` if the capability cannot write, `noSuchResource` for a number without usable memory,
+  ///   `inUse` for a frame that is not free, `invalid` for a frame that is named twice.
+  public mutating func allocateNamed(
+    _ count: Int, in list: some FrameList, under owner: Capability, account: UInt16,
+    keepsOwn: Bool, memory: some TableMemory
+  ) throws(SystemCallError) {
+    guard owner.rights.contains(.write) else { throw .denied }
+    try markEach(count, of: list) { (record) throws(SystemCallError) in
+      switch record.type {
+      case FrameType.free: return
+      case FrameType.absent, FrameType.kernel: throw .noSuchResource
+      default: throw .inUse
+      }
+    }
+    for index in 0..<count {
+      let frame = UInt32(truncatingIfNeeded: list[index])
+      frames[frame].reserved = 0
+      let taken = take(frame, under: owner, account: account)
+      if taken.isForeign || !keepsOwn { memory.zero(frame: frame) }
+    }
+  }
+
+  /// Gives the frames of a list back: all of them or none.
+  ///
+  /// - Throws: `noSuchResource` for a number that is no frame, `wrongType` for a frame that is not ordinary,
+  ///   `denied` for one out of the capability's reach, `inUse` for one that is mapped or pinned, `invalid` for
+  ///   one that is named twice.
+  public mutating func free(
+    _ count: Int, of list: some FrameList, by capability: Capability
+  ) throws(SystemCallError) {
+    try markEach(count, of: list) { (record) throws(SystemCallError) in
+      guard record.isOrdinary else { throw .wrongType }
+      guard record.isReached(by: capability, needing: .write) else { throw .denied }
+      guard record.isUnused else { throw .inUse }
+    }
+    for index in 0..<count { putBack(UInt32(truncatingIfNeeded: list[index])) }
+  }
+
+  /// Checks each frame of a list and marks its record, so that a frame named twice is found in one pass.
+  ///
+  /// When a check fails the marks are taken away again.
+  private func markEach(
+    _ count: Int, of list: some FrameList,
+    unless check: (apus_frame) throws(SystemCallError) -> Void
+  ) throws(SystemCallError) {
+    var marked = 0
+    do throws(SystemCallError) {
+      while marked < count {
+        let number = list[marked]
+        guard number < UInt64(frames.count) else { throw .noSuchResource }
+        let frame = UInt32(truncatingIfNeeded: number)
+        let record = frames[frame]
+        guard record.reserved == 0 else { throw .invalid }
+        try check(record)
+        frames[frame].reserved = 1
+        marked += 1
+      }
+    } catch {
+      for index in 0..<marked { frames[UInt32(truncatingIfNeeded: list[index])].reserved = 0 }
+      throw error
+    }
+  }
+}

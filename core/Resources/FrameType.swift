@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// FrameType.swift: what a frame record says about its frame.
+
+import ApusCapabilities
+import CApusABI
+
+/// Values of `apus_frame.type` in the record's own width.
+enum FrameType {
+  static var absent: UInt8 { UInt8(APUS_FRAME_ABSENT) }
+  static var free: UInt8 { UInt8(APUS_FRAME_FREE) }
+  static var ordinary: UInt8 { UInt8(APUS_FRAME_ORDINARY) }
+  static var table1: UInt8 { UInt8(APUS_FRAME_TABLE1) }
+  static var table4: UInt8 { UInt8(APUS_FRAME_TABLE4) }
+  static var kernel: UInt8 { UInt8(APUS_FRAME_KERNEL) }
+
+  /// The type of a page table of `level`, 1 to 4.
+  static func table(level: Int) -> UInt8 { table1 + UInt8(level - 1) }
+}
+
+extension apus_frame {
+  /// Whether the frame is a page table of any level.
+  public var isTable: Bool { type >= FrameType.table1 && type <= FrameType.table4 }
+
+  /// Whether the frame is an application's to map and to turn into something else.
+  public var isOrdinary: Bool { type == FrameType.ordinary }
+
+  /// Whether nothing maps, links or pins the frame: only then may its type change.
+  public var isUnused: Bool { mappings == 0 && writable_mappings == 0 && pins == 0 }
+
+  /// Whether a capability reaches the frame.
+  public func isReached(by capability: Capability, needing rights: Rights) -> Bool {
+    capability.dominates(guard: self.guard, length: guard_length, needing: rights)
+  }
+}

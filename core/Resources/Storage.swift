@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Storage.swift: the memory that the ledgers decide about, as the kernel and the tests provide it.
+//
+// The ledgers keep no memory: the kernel hands them its tables, laid out at boot, a test hands them arrays. An
+// index that a ledger passes is always in range; an implementation may check that, but need not. All of them
+// want to be small structs whose accessors inline: the page-table loops run through them for each entry.
+
+import CApusABI
+
+/// The frame table: one record for each frame of physical memory.
+public protocol FrameStorage {
+  /// How many frames there are.
+  var count: UInt32 { get }
+  /// The record of a frame. (With a `_modify` accessor, changing a field touches that field only.)
+  subscript(frame: UInt32) -> apus_frame { get nonmutating set }
+}
+
+/// The contents of frames, as far as the ledgers read and write them.
+public protocol TableMemory {
+  /// Entry `index` (0 to 511) of a page-table frame.
+  func entry(_ table: UInt32, _ index: Int) -> UInt64
+  /// Writes entry `index` (0 to 511) of a page-table frame.
+  func setEntry(_ table: UInt32, _ index: Int, _ value: UInt64)
+  /// Fills a frame with zeroes.
+  func zero(frame: UInt32)
+}
+
+/// Page-table entries to be written: a copy that nobody else can change meanwhile.
+public protocol EntryList {
+  /// The entry for the page `index` pages after the first.
+  subscript(index: Int) -> UInt64 { get }
+}
+
+/// Frame numbers that a call takes or returns: a copy that nobody else can change meanwhile.
+public protocol FrameList {
+  /// A frame number, not yet checked when it comes from a caller.
+  subscript(index: Int) -> UInt64 { get nonmutating set }
+}
+
+/// The environment table.
+public protocol EnvironmentStorage {
+  /// How many slots there are; below 2^31.
+  var count: UInt32 { get }
+  /// The record in a slot.
+  subscript(slot: UInt32) -> apus_environment { get nonmutating set }
+}
+
+/// The timeline of a CPU.
+public protocol SliceStorage {
+  /// How many slices there are.
+  var count: UInt32 { get }
+  /// The record of a slice.
+  subscript(index: UInt32) -> apus_slice { get nonmutating set }
+}

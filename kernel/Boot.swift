@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// Boot.swift: from the loader's start info to the first environment.
+//
+// Memory: the kernel's image at 1 MiB, then its tables (sized from the memory there is), then free frames; the boot
+// module wherever the loader put it. Below 1 MiB nothing is used.
+
+import ApusABI
+import ApusCapabilities
+import ApusDrivers
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+/// The account of the first family.
+let firstAccount: UInt16 = 1
+
+/// Names of the guards that exist at boot.
+enum BootName {
+  /// The first family's frames, tables and environments.
+  static var family: Capability { name(UInt64(firstAccount) << 48, 2) }
+  /// The console.
+  static var console: Capability { name(0x43 << 56, 1) }
+  /// Power.
+  static var machine: Capability { name(0x4d << 56, 1) }
+
+  /// Everything. The first LibOS drops it unless it starts other families.
+  static var root: Capability { name(0, 0) }
+
+  private static func name(_ name: UInt64, _ length: UInt8) -> Capability {
+    guard let capability = Capability(name: name, length: length, rights: .all) else { panic("boot: capability") }
+    return capability
+  }
+}
+
+@c @used func apus_kernel_main(_ startInfo: UInt64) -> Never {
+  guard var info = StartInfo(physical: startInfo) else { panic("boot: not started through PVH with a memory map") }
+  let processor: Processor
+  do throws(ProcessorRefusal) {
+    processor = try Processor.start(acceptMeltdown: info.setting("accept-meltdown") == 1)
+  } catch {
+    switch error {
+    case .noBaseInstructions: panic("boot: this CPU has no FSGSBASE instructions")
+    case .noExtendedState: panic("boot: this CPU has no XSAVE")
+    case .openToMeltdown: panic("boot: this CPU is open to Meltdown; accept-meltdown=1 runs on it all the same")
+    }
+  }
+  guard let module = info.module else { panic("boot: no module: give the image with -initrd") }
+  var memory = bootMemory(info, module)
+  let layout = Layout(info, processor, &memory)
+  mapEverything(info, layout, &memory)
+  info.useDirectMap()
+  ThisProcessor.start(processor)
+  let interrupts = InterruptController()
+  start(info, module, layout, processor, interrupts, used: memory.used)
+}
+
+/// Boot memory begins behind the kernel and ends where the module or that run of memory does.
+private func bootMemory(_ info: StartInfo, _ module: PhysicalRange) -> BootMemory {
+  for index in 0..<info.mapCount {
+    guard let range = info.memory(index), range.start <= 0x10_0000, range.end > 0x10_0000 else { continue }
+    return BootMemory(end: min(range.end, min(module.start, 1 << 30)))
+  }
+  panic("boot: no memory at 1 MiB")
+}
+
+/// Where the kernel's tables lie: sizes from the memory there is.
+private struct Layout {
+  let frameCount: UInt32
+  let environmentCount: UInt32
+  let information: UInt64
+  let informationBytes: UInt64
+  let frameTable: UInt64
+  let environmentTable: UInt64
+  let timeline: UInt64
+  let words: UInt64
+  let bytes: UInt64
+  let vectors: UInt64
+  let state: UInt64
+  let console: UInt64
+
+  init(_ info: StartInfo, _ processor: Processor, _ memory: inout BootMemory) {
+    var end: UInt64 = 0
+    for index in 0..<info.mapCount {
+      if let range = info.memory(index) { end = max(end, range.end) }
+    }
+    guard end >> 12 < 1 << 31 else { panic("boot: more than 8 TiB of memory") }
+    frameCount = UInt32(end >> 12)
+    environmentCount = min(512, max(64, frameCount / 64))
+    func pages(_ bytes: UInt64) -> UInt64 { (bytes + 4095) & ~4095 }
+    let frameBytes = pages(UInt64(frameCount) * UInt64(MemoryLayout<apus_frame>.stride))
+    let environmentBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_environment>.stride))
+    let timelineBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_slice>.stride))
+    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes
+    guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
+      let vectors = memory.take(max(4096, processor.extendedStateSize)),
+      let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount)
+    else { panic("boot: too little memory for the kernel's tables") }
+    information = tables
+    frameTable = tables + 4096
+    environmentTable = frameTable + frameBytes
+    timeline = environmentTable + environmentBytes
+    self.words = words
+    self.bytes = bytes
+    self.vectors = vectors
+    self.state = state
+    self.console = console
+  }
+}
+
+private func mapEverything(_ info: StartInfo, _ layout: Layout, _ memory: inout BootMemory) {
+  let tables = KernelTables()
+  for index in 0..<info.mapCount {
+    guard let range = info.memory(index) else { continue }
+    guard tables.mapDirect(range, &memory) else { panic("boot: too little memory for the direct map") }
+  }
+  // The image comes last: with it the boot code's view of boot memory goes.
+  guard
+    tables.mapInformation(UInt64(APUS_INFORMATION_BASE), layout.information, layout.informationBytes, &memory),
+    tables.mapImageAndDevices(&memory)
+  else { panic("boot: too little memory for the kernel's page tables") }
+  tables.activate()
+}
+
+private func start(
+  _ info: StartInfo, _ module: PhysicalRange, _ layout: Layout, _ processor: Processor,
+  _ interrupts: InterruptController, used: UInt64
+) -> Never {
+  let records = FrameTable(physical: layout.frameTable, count: layout.frameCount)
+  var ledger = FrameLedger(frames: records)
+  let kernelEnd = UInt32(used >> 12)
+  ledger.reserveForKernel(0x100..<kernelEnd)
+  let moduleFrames = UInt32(module.start >> 12)..<UInt32((module.end + 4095) >> 12)
+  // Highest memory first: the free list then starts at the lowest.
+  var index = info.mapCount
+  while index > 0 {
+    index -= 1
+    guard let range = info.memory(index) else { continue }
+    let frames = UInt32((range.start + 4095) >> 12)..<UInt32(range.end >> 12)
+    addFree(&ledger, frames, from: max(kernelEnd, moduleFrames.upperBound))
+    addFree(&ledger, frames.clamped(to: 0..<moduleFrames.lowerBound), from: kernelEnd)
+  }
+
+  let name = BootName.family
+  for frame in moduleFrames {
+    records[frame].type = UInt8(APUS_FRAME_ORDINARY)
+    records[frame].guard = name.name
+    records[frame].guard_length = name.length
+    records[frame].account = firstAccount
+  }
+
+  let sliceTicks = interrupts.ticksPerSecond / 1000 * (info.setting("slice-milliseconds") ?? 5)
+  let boundTicks = interrupts.ticksPerSecond / 1000 * (info.setting("critical-milliseconds") ?? 1000)
+  let initialVectors = KernelBytes(physical: layout.vectors, count: 4096)
+  ThisProcessor.prepareInitialVectors(initialVectors)
+  install(
+    Kernel(
+      frames: ledger,
+      tables: PageTables(frames: records, memory: TableFrames()),
+      environments: EnvironmentTable(
+        environments: Table(physical: layout.environmentTable, count: layout.environmentCount),
+        environmentLimit: layout.environmentCount - layout.environmentCount / 8),
+      timeline: Timeline(slices: Table(physical: layout.timeline, count: layout.environmentCount)),
+      interrupts: interrupts,
+      processor: processor,
+      console: Console(
+        physical: layout.console,
+        target: InterruptTarget(vector: UInt8(APUS_VECTOR_CONSOLE), processor: interrupts.identifier),
+        commandLine: { info.commandCharacter($0) }),
+      words: WordBuffer(physical: layout.words),
+      bytes: KernelBytes(physical: layout.bytes, count: 4096),
+      information: Record(physical: layout.information),
+      initialVectors: initialVectors),
+    at: layout.state)
+
+  let page = kernel.information
+  page.value.magic = UInt64(APUS_INFORMATION_MAGIC)
+  page.value.ticks_per_second = interrupts.ticksPerSecond
+  page.value.slice_ticks = sliceTicks
+  page.value.critical_bound_ticks = boundTicks
+  page.value.frame_count = UInt64(layout.frameCount)
+  page.value.frame_table_offset = layout.frameTable - layout.information
+  page.value.environment_table_offset = layout.environmentTable - layout.information
+  page.value.environment_count = UInt64(layout.environmentCount)
+  page.value.timeline_offset = layout.timeline - layout.information
+  page.value.slice_count = UInt64(layout.environmentCount)
+  page.value.extended_state_mask = processor.extendedStateMask
+  page.value.extended_state_size = processor.extendedStateSize
+  makeFirstEnvironment(module)
+}
+
+/// Adds the part of a range from `from` on to the free list.
+private func addFree(_ ledger: inout FrameLedger<FrameTable>, _ range: Range<UInt32>, from: UInt32) {
+  guard range.upperBound > max(range.lowerBound, from) else { return }
+  ledger.addFree(max(range.lowerBound, from)..<range.upperBound)
+}
+
+// MARK: The first environment
+
+/// Builds the address space that the image describes, through the same operations that calls use.
+private func makeFirstEnvironment(_ module: PhysicalRange) -> Never {
+  // The module lies in the direct map; its header is checked before it is believed.
+  let image = Record<apus_image>(physical: module.start).value
+  guard module.end - module.start >= 4096, image.magic == UInt64(APUS_IMAGE_MAGIC),
+    image.size <= (module.end - module.start + 4095) & ~4095, image.segment_count <= UInt64(APUS_IMAGE_SEGMENTS)
+  else { panic("boot: the module is no Apus image") }
+
+  do throws(SystemCallError) {
+    let root = try takeFrame()
+    try kernel.tables.makeRoot(
+      UInt64(root), account: firstAccount, by: BootName.family, initialize: KernelTables.initialize(root:))
+    for index in 0..<Int(image.segment_count) {
+      try mapSegment(segment(image, index), image: module.start, root: root)
+    }
+    try mapModule(module, root: root)
+    let uarea = try takeFrame()
+    try map(UInt64(APUS_LIBOS_BASE), frame: uarea, writable: true, executable: false, root: root)
+    try startFirst(root: root, uarea: uarea, entry: image.entry)
+  } catch {
+    panic("boot: cannot build the first environment: error", UInt64(error.rawValue))
+  }
+}
+
+private func segment(_ image: apus_image, _ index: Int) -> apus_image_segment {
+  switch index {
+  case 0: image.segments.0
+  case 1: image.segments.1
+  case 2: image.segments.2
+  case 3: image.segments.3
+  case 4: image.segments.4
+  case 5: image.segments.5
+  case 6: image.segments.6
+  default: image.segments.7
+  }
+}
+
+private func takeFrame() throws(SystemCallError) -> UInt32 {
+  let taken = try kernel.frames.allocate(under: BootName.family, account: firstAccount)
+  PhysicalMemory.zero(frame: taken.frame)
+  return taken.frame
+}
+
+/// A one-entry list, for the page-table calls.
+private struct SingleEntry: EntryList {
+  let entry: UInt64
+  subscript(index: Int) -> UInt64 { entry }
+}
+
+private func map(
+  _ address: UInt64, frame: UInt32, writable: Bool, executable: Bool, root: UInt32
+) throws(SystemCallError) {
+  var level = 3
+  while level >= 1 {
+    if kernel.tables.walk(root: root, address: address, to: level) == nil {
+      try kernel.tables.installTable(
+        UInt64(try takeFrame()), level: UInt64(level), at: address, root: UInt64(root), account: firstAccount,
+        by: BootName.family)
+    }
+    level -= 1
+  }
+  let flags =
+    PageEntry.present | (writable ? PageEntry.writable : 0) | (executable ? 0 : PageEntry.noExecute)
+  _ = try kernel.tables.writeEntries(
+    SingleEntry(entry: UInt64(frame) << 12 | flags), count: 1, at: address, root: UInt64(root),
+    caller: PageCaller(account: firstAccount, currentRoot: 0), tables: BootName.family, mapped: BootName.family)
+}
+
+private func mapSegment(_ segment: apus_image_segment, image: UInt64, root: UInt32) throws(SystemCallError) {
+  var offset: UInt64 = 0
+  while offset < segment.memory_size {
+    let frame: UInt32
+    if offset < segment.file_size {
+      frame = UInt32((image + segment.offset + offset) >> 12)
+    } else {
+      frame = try takeFrame()
+    }
+    try map(
+      segment.address + offset, frame: frame, writable: segment.flags & 2 != 0, executable: segment.flags & 1 != 0,
+      root: root)
+    offset += 4096
+  }
+}
+
+private func mapModule(_ module: PhysicalRange, root: UInt32) throws(SystemCallError) {
+  var offset: UInt64 = 0
+  while module.start + offset < module.end {
+    try map(
+      UInt64(APUS_MODULE_BASE) + offset, frame: UInt32((module.start + offset) >> 12), writable: true,
+      executable: false, root: root)
+    offset += 4096
+  }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Death.swift: how environments and accounts end, and how everything they held comes back.
+
+import ApusABI
+import ApusCapabilities
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+/// The running environment has failed: a fault it cannot handle, or it ignored the end of its slice.
+///
+/// One that failed inside its LibOS (the critical word says so) leaves the family's shared state half changed, so
+/// the whole account ends with it.
+func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
+  accountTime()
+  let slot = kernel.current
+  let account = kernel.environments.environments[slot].account
+  let critical = ThisProcessor.userArea.value.critical != 0
+  report(slot, cause: cause, rip: rip, address: address, wholeFamily: critical)
+  leaveAddressSpace()
+  kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address)
+  var other: UInt32 = 0
+  while other < kernel.environments.highWater {
+    let state = kernel.environments.environments[other].state
+    let isLive = state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+    if isLive && kernel.environments.environments[other].account == account {
+      if critical {
+        kernel.environments.beginDeath(other, cause: cause, rip: rip, address: address)
+      } else {
+        tellOfDeath(other)
+      }
+    }
+    other += 1
+  }
+  kernel.hasDying = true
+  beginReclaim(account)
+  runNext()
+}
+
+private func tellOfDeath(_ slot: UInt32) {
+  setPending(slot, UInt64(APUS_PENDING_DEATH))
+  if kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) { wake(slot) }
+}
+
+/// Ends a live environment and gives back what is the kernel's: slices, pins, its slot.
+func end(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
+  kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address)
+  bury(slot)
+}
+
+/// Gives back what a dead environment held of the kernel's.
+private func bury(_ slot: UInt32) {
+  let word = kernel.environments.environments[slot].wait_word
+  if word != 0 {
+    unpinWord(word)
+    kernel.environments.environments[slot].wait_word = 0
+  }
+  kernel.timeline.freeAll(of: slot, in: kernel.environments)
+  let record = kernel.environments.environments[slot]
+  kernel.frames.unpin(record.uarea_frame)
+  pinEnded(record.uarea_frame)
+  kernel.tables.releaseRoot(record.root)
+  kernel.environments.vacate(slot)
+}
+
+/// Runs on the kernel's own tables, so that the root of a dead environment can be freed.
+func leaveAddressSpace() {
+  kernel.loadedRoot = 0
+  ThisProcessor.useKernelRoot()
+}
+
+/// If an account has no environment left, its frames start on their way back.
+func beginReclaim(_ account: UInt16) {
+  guard kernel.environments.liveCount(of: account) == 0 else { return }
+  kernel.dying.set(account)
+  kernel.isReclaiming = true
+  nextReclaim()
+}
+
+private func nextReclaim() {
+  guard kernel.reclaim == nil else { return }
+  guard let account = kernel.dying.takeAny() else {
+    kernel.isReclaiming = false
+    return
+  }
+  kernel.reclaimAccount = account
+  kernel.reclaim = ReclaimCursor()
+}
+
+/// How many dead environments one step buries.
+private let burialsPerStep = 4
+
+/// Buries a few of the environments that died with their family.
+private func buryStep() {
+  var slot: UInt32 = 0
+  var left = burialsPerStep
+  while slot < kernel.environments.highWater {
+    if kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_DYING) {
+      if left == 0 { return }
+      left -= 1
+      bury(slot)
+    }
+    slot += 1
+  }
+  kernel.hasDying = false
+}
+
+/// One bounded step of it, at every choice of the scheduler.
+///
+/// - Returns: Whether there was anything to do.
+func reclaimStep() -> Bool {
+  if kernel.hasDying {
+    buryStep()
+    return true
+  }
+  guard var cursor = kernel.reclaim else { return false }
+  // An account whose capability somebody still holds may have got environments again: those keep their frames.
+  guard kernel.environments.liveCount(of: kernel.reclaimAccount) == 0 else {
+    kernel.reclaim = nil
+    nextReclaim()
+    return true
+  }
+  let step = kernel.frames.reclaimStep(kernel.reclaimAccount, cursor: &cursor, tables: kernel.tables)
+  if step.needsInvalidation { apus_write_cr3(apus_read_cr3()) }
+  switch step.progress {
+  case .more: kernel.reclaim = cursor
+  case .done:
+    kernel.reclaim = nil
+    nextReclaim()
+  case .held:
+    kernel.held.set(kernel.reclaimAccount)
+    kernel.isHolding = true
+    kernel.reclaim = nil
+    nextReclaim()
+  }
+  publishFreeFrames()
+  return true
+}
+
+/// A pin on a frame has ended: if it kept the frame of a dead account, that account is reclaimed once more.
+func pinEnded(_ frame: UInt32) {
+  guard kernel.isHolding else { return }
+  let account = kernel.frames.frames[frame].account
+  guard kernel.held.remove(account) else { return }
+  kernel.dying.set(account)
+  kernel.isReclaiming = true
+  nextReclaim()
+}
+
+/// Whether an account's frames are on their way back: it cannot take new ones meanwhile.
+func isBeingReclaimed(_ account: UInt16) -> Bool {
+  guard kernel.isReclaiming else { return false }
+  return kernel.reclaim != nil && kernel.reclaimAccount == account || kernel.dying.contains(account)
+}
+
+/// Nobody is left.
+func endMachine() -> Never {
+  drainConsole()
+  powerOff(status: nobodyLeftStatus)
+}
+
+/// Status of the debug-exit device when the last environment has gone without switching the power off.
+let nobodyLeftStatus: UInt32 = 0x7d
+
+/// A set of accounts.
+struct AccountSet {
+  private var bits: InlineArray<1024, UInt64> = .init(repeating: 0)
+
+  mutating func set(_ account: UInt16) { bits[Int(account >> 6)] |= 1 << UInt64(account & 63) }
+
+  func contains(_ account: UInt16) -> Bool { bits[Int(account >> 6)] >> UInt64(account & 63) & 1 != 0 }
+
+  /// Takes an account out.
+  ///
+  /// - Returns: Whether it was in the set.
+  mutating func remove(_ account: UInt16) -> Bool {
+    guard contains(account) else { return false }
+    bits[Int(account >> 6)] &= ~(1 << UInt64(account & 63))
+    return true
+  }
+
+  /// Takes the lowest account out.
+  mutating func takeAny() -> UInt16? {
+    for index in bits.indices where bits[index] != 0 {
+      let bit = bits[index].trailingZeroBitCount
+      bits[index] &= bits[index] &- 1
+      return UInt16(index * 64 + bit)
+    }
+    return nil
+  }
+}
+
+// MARK: The report
+
+/// Writes a sentence about an environment that failed, for the person at the console.
+private func report(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64, wholeFamily: Bool) {
+  guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return }
+  var text = KernelText(buffer: buffer)
+  text.append("environment ")
+  text.append(decimal: UInt64(slot))
+  text.append(" ended: ")
+  switch cause & 0xff {
+  case 14: text.append("page fault it did not handle")
+  case UInt64(APUS_CAUSE_CONTRACT): text.append("garbage in a system call")
+  case UInt64(APUS_CAUSE_OVERRUN): text.append("ran on past the end of its slice while others waited")
+  default:
+    text.append("exception ")
+    text.append(decimal: cause & 0xff)
+    text.append(" it did not handle")
+  }
+  text.append(", error ")
+  text.append(hexadecimal: cause >> 32)
+  text.append(", at ")
+  text.append(hexadecimal: rip)
+  text.append(", address ")
+  text.append(hexadecimal: address)
+  if wholeFamily { text.append("; it was inside its LibOS, so its whole family ends") }
+  text.append("\n")
+  let account = kernel.environments.environments[slot].account
+  kernel.console.send(
+    stream: ConsoleStream.notice.rawValue, account: UInt8(truncatingIfNeeded: account), buffer.part(0, text.count))
+}
+
+/// Text put together in one frame of kernel memory.
+private struct KernelText {
+  private let buffer: KernelBytes
+  private(set) var count = 0
+
+  init(buffer: KernelBytes) { self.buffer = buffer }
+
+  private mutating func put(_ byte: UInt8) {
+    guard count < buffer.count else { return }
+    buffer[count] = byte
+    count += 1
+  }
+
+  mutating func append(_ text: StaticString) {
+    for index in 0..<text.utf8CodeUnitCount { put(text.byte(at: index)) }
+  }
+
+  mutating func append(decimal value: UInt64) {
+    if value >= 10 { append(decimal: value / 10) }
+    put(48 + UInt8(value % 10))
+  }
+
+  mutating func append(hexadecimal value: UInt64) {
+    append("0x")
+    var shift = max(0, (63 - value.leadingZeroBitCount) / 4 * 4)
+    while shift >= 0 {
+      let digit = UInt8(value >> UInt64(shift) & 15)
+      put(digit < 10 ? 48 + digit : 87 + digit)
+      shift -= 4
+    }
+  }
+}

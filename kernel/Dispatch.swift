@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dispatch.swift: one function for each system call: decode, check everything, then do what cannot fail.
+
+import ApusABI
+import ApusCapabilities
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+/// The five arguments of a call.
+struct CallArguments {
+  let a0, a1, a2, a3, a4: UInt64
+}
+
+/// How a call ends, when it returns.
+enum Outcome {
+  case value(UInt64)
+  case failure(SystemCallError)
+  /// The caller broke the contract with this argument.
+  case fault(UInt64)
+}
+
+/// The rest of the way in: numbers to cases, outcomes to registers.
+@c @used func apus_system_call(
+  _ a0: UInt64, _ a1: UInt64, _ a2: UInt64, _ a3: UInt64, _ a4: UInt64, _ number: UInt64
+) -> UInt64 {
+  ThisProcessor.environment.value.calls &+= 1
+  let outcome: Outcome
+  do throws(SystemCallError) {
+    outcome = try perform(UInt32(truncatingIfNeeded: number), CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
+  } catch {
+    outcome = .failure(error)
+  }
+  switch outcome {
+  case .value(let value): return value
+  case .failure(let error): return 0 &- UInt64(error.rawValue)
+  case .fault(let argument):
+    raiseContractFault(argument)
+    return 0
+  }
+}
+
+private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let call = SystemCall(rawValue: number) else { return .fault(UInt64(number)) }
+  switch call {
+  case .null: return .value(0)
+  case .pagesWrite: return try pagesWrite(a)
+  case .pagesProtect: return try pagesProtect(a)
+  case .yield: return try yield(a)
+  case .sleep: return try sleep(a)
+  case .sliceAllocate: return try sliceAllocate(a)
+  case .sliceFree: return try sliceFree(a)
+  case .frameAllocate: return try frameAllocate(a)
+  case .frameFree: return try frameFree(a)
+  case .frameGuard: return try frameGuard(a)
+  case .tableInstall: return try tableInstall(a)
+  case .tableRemove: return try tableRemove(a)
+  case .environmentCreate: return try environmentCreate(a)
+  case .environmentKill: return try environmentKill(a)
+  case .capabilityForge: return try capabilityForge(a)
+  case .capabilityGrant: return try capabilityGrant(a)
+  case .capabilityDrop: return capabilityDrop(a)
+  case .consoleWrite: return try consoleWrite(a)
+  case .consoleRead: return try consoleRead(a)
+  case .powerOff: return try powerOff(a)
+  }
+}
+
+/// The running environment's record.
+@inline(__always) var caller: apus_environment {
+  ThisProcessor.environment.value
+}
+
+/// The account that a capability's resources are charged to: the first two bytes of its name.
+func account(of capability: Capability) throws(SystemCallError) -> UInt16 {
+  guard capability.length >= 2 else { throw .denied }
+  return UInt16(truncatingIfNeeded: capability.name >> 48)
+}
+
+private func perform(_ maintenance: Maintenance) {
+  switch maintenance {
+  case .none: break
+  case .range(let address, let count):
+    if count > 64 {
+      apus_write_cr3(apus_read_cr3())
+    } else {
+      for index in 0..<count { apus_invlpg(address &+ UInt64(index) << 12) }
+    }
+  case .everything: apus_write_cr3(apus_read_cr3())
+  }
+}
+
+func publishFreeFrames() {
+  kernel.information.value.frames_free = UInt64(kernel.frames.freeCount)
+}
+
+// MARK: Time
+
+private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  if a.a0 == 0 {
+    accountTime()
+    runNext()
+  }
+  let target = try kernel.environments.slot(of: a.a0)
+  accountTime()
+  runDirected(to: target)
+}
+
+private func sleep(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  var word: UInt64 = 0
+  if a.a0 != 0 {
+    guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { return .fault(a.a0) }
+    word = physical
+  }
+  let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
+  if word != 0, PhysicalMemory.word(word) != a.a1 { return .value(1) }
+  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return .value(1) }
+  if word != 0 { try pinWord(word) }
+  kernel.environments.sleep(kernel.current, word: word, value: a.a1, deadline: a.a2)
+  accountTime()
+  if let target { runDirected(to: target) }
+  runNext()
+}
+
+/// The physical address of a word that the caller can read: its own memory, or the information pages.
+private func physicalWord(_ address: UInt64) -> UInt64? {
+  let offset = address &- UInt64(APUS_INFORMATION_BASE)
+  // The information region's first page has the words to wait for.
+  if offset < 4096 {
+    return kernel.information.kernelAddress &- PhysicalMemory.directBase &+ offset
+  }
+  return UserMemory.translate(address, root: caller.root, writable: false)
+}
+
+/// The information page belongs to the kernel and needs no pin.
+private func pinWord(_ word: UInt64) throws(SystemCallError) {
+  if isKernelFrame(word >> 12) { return }
+  try kernel.frames.pin(word >> 12)
+}
+
+func unpinWord(_ word: UInt64) {
+  if isKernelFrame(word >> 12) { return }
+  kernel.frames.unpin(UInt32(word >> 12))
+  pinEnded(UInt32(word >> 12))
+}
+
+private func isKernelFrame(_ frame: UInt64) -> Bool {
+  kernel.frames.frames[UInt32(frame)].type == UInt8(APUS_FRAME_KERNEL)
+}
+
+private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  let slot = try kernel.environments.slot(of: a.a2, by: capability, needing: .write)
+  let slice = try kernel.timeline.allocate(a.a1 == UInt64.max ? nil : a.a1, for: slot, in: kernel.environments)
+  return .value(UInt64(slice))
+}
+
+private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  try kernel.timeline.free(a.a1, by: capability, in: kernel.environments)
+  return .value(0)
+}
+
+// MARK: Frames
+
+/// The most frames that one call zeroes: 64 frames are 32,768 stores.
+private let zeroingLimit: UInt64 = 64
+
+private func frameAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard a.a2 <= zeroingLimit, a.a3 & ~3 == 0 else { throw .invalid }
+  let account = try account(of: capability)
+  if isBeingReclaimed(account) { throw .inUse }
+  let count = Int(a.a2)
+  let root = caller.root
+  guard UserMemory.isWritable(a.a1, count * 8, root: root) else { return .fault(a.a1) }
+  let keepsOwn = a.a3 & FrameAllocateFlags.dirty.rawValue != 0
+  if a.a3 & FrameAllocateFlags.named.rawValue != 0 {
+    guard UserMemory.copyIn(a.a1, count * 8, root: root, to: kernel.words.bytes) else { return .fault(a.a1) }
+    try kernel.frames.allocateNamed(
+      count, in: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
+    publishFreeFrames()
+    return .value(a.a2)
+  }
+  let taken = try kernel.frames.allocate(
+    count, into: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
+  _ = UserMemory.copyOut(kernel.words.bytes, taken * 8, root: root, to: a.a1)
+  publishFreeFrames()
+  return .value(UInt64(taken))
+}
+
+private func frameFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard a.a2 <= UInt64(WordBuffer.capacity) else { throw .invalid }
+  guard UserMemory.copyIn(a.a1, Int(a.a2) * 8, root: caller.root, to: kernel.words.bytes) else {
+    return .fault(a.a1)
+  }
+  try kernel.frames.free(Int(a.a2), of: kernel.words, by: capability)
+  publishFreeFrames()
+  return .value(a.a2)
+}
+
+private func frameGuard(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard a.a2 <= 8 else { throw .invalid }
+  try kernel.frames.setGuard(of: a.a1, to: a.a3, length: UInt8(a.a2), by: capability)
+  return .value(0)
+}
+
+// MARK: Address spaces
+
+private func tableInstall(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  let account = try account(of: capability)
+  if a.a3 == 4 {
+    try kernel.tables.makeRoot(
+      a.a4, account: account, by: capability, initialize: KernelTables.initialize(root:))
+  } else {
+    try kernel.tables.installTable(
+      a.a4, level: a.a3, at: a.a2, root: a.a1, account: account, by: capability)
+  }
+  return .value(0)
+}
+
+private func tableRemove(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  let account = try account(of: capability)
+  if a.a3 == 4 { return .value(UInt64(try kernel.tables.removeRoot(a.a1, account: account, by: capability))) }
+  let removed = try kernel.tables.removeTable(
+    level: a.a3, at: a.a2, root: a.a1, account: account, by: capability)
+  perform(removed.maintenance)
+  return .value(UInt64(removed.frame))
+}
+
+private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let tables = try caller.capability(at: a.a0 & 0xff), let mapped = try caller.capability(at: a.a0 >> 8)
+  else { return .fault(a.a0) }
+  guard a.a3 <= UInt64(WordBuffer.capacity) else { throw .invalid }
+  guard UserMemory.copyIn(a.a4, Int(a.a3) * 8, root: caller.root, to: kernel.words.bytes) else {
+    return .fault(a.a4)
+  }
+  perform(
+    try kernel.tables.writeEntries(
+      kernel.words, count: a.a3, at: a.a2, root: a.a1,
+      caller: PageCaller(account: try account(of: tables), currentRoot: kernel.loadedRoot), tables: tables,
+      mapped: mapped))
+  return .value(a.a3)
+}
+
+private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard a.a3 >> 16 <= 0x1fff else { throw .invalid }
+  guard let tables = try caller.capability(at: a.a0 & 0xff), let mapped = try caller.capability(at: a.a0 >> 8)
+  else { return .fault(a.a0) }
+  perform(
+    try kernel.tables.protectEntries(
+      count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
+      caller: PageCaller(account: try account(of: tables), currentRoot: kernel.loadedRoot), tables: tables,
+      mapped: mapped))
+  return .value(a.a3 & 0xffff)
+}
+
+// MARK: Environments
+
+private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard a.a3 & 4095 == 0, a.a3 < UInt64(APUS_USER_LIMIT), a.a4 <= 0xff else { throw .invalid }
+  let account = try account(of: capability)
+  let root = try kernel.tables.checkRoot(a.a1, account: account, by: capability)
+  let slot = try kernel.environments.vacantSlot(for: account)
+  try kernel.frames.pinUarea(a.a2, account: account, by: capability)
+  kernel.tables.retainRoot(root)
+  let handle = kernel.environments.occupy(
+    slot, account: account, under: capability, root: root, uareaFrame: UInt32(a.a2), uareaAddress: a.a3)
+  for index in 0..<UInt64(APUS_CAPABILITY_COUNT) where a.a4 >> index & 1 != 0 {
+    guard let record = caller.capabilityRecord(at: index), let capability = Capability(record) else { continue }
+    // What may not be granted stays in the family.
+    guard account == caller.account || capability.rights.contains(.grant) else { continue }
+    _ = kernel.environments.setCapability(capability, at: index, of: slot)
+  }
+  return .value(handle)
+}
+
+private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  if a.a1 == 0 {
+    let account = caller.account
+    let target: UInt32? = a.a2 == 0 ? nil : try kernel.environments.slot(of: a.a2)
+    accountTime()
+    leaveAddressSpace()
+    let ended = kernel.current
+    end(ended, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
+    beginReclaim(account)
+    if let target, target != ended { runDirected(to: target) }
+    runNext()
+  }
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  let slot = try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
+  if slot == kernel.current { return try environmentKill(CallArguments(a0: a.a0, a1: 0, a2: 0, a3: 0, a4: 0)) }
+  let account = kernel.environments.environments[slot].account
+  end(slot, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
+  beginReclaim(account)
+  return .value(0)
+}
+
+// MARK: Capabilities
+
+private func capabilityForge(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard a.a1 < UInt64(APUS_CAPABILITY_COUNT) else { return .fault(a.a1) }
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard a.a2 <= 0xffff, a.a2 & 0xff <= 8 else { throw .invalid }
+  let forged = try capability.forge(
+    name: a.a3, length: UInt8(a.a2 & 0xff), rights: Rights(rawValue: UInt8(a.a2 >> 8)))
+  _ = kernel.environments.setCapability(forged, at: a.a1, of: kernel.current)
+  return .value(0)
+}
+
+private func capabilityGrant(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard a.a3 < UInt64(APUS_CAPABILITY_COUNT) else { return .fault(a.a3) }
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard let granted = try caller.capability(at: a.a1) else { return .fault(a.a1) }
+  _ = try kernel.environments.grant(granted, to: a.a2, at: a.a3, by: capability)
+  return .value(0)
+}
+
+private func capabilityDrop(_ a: CallArguments) -> Outcome {
+  guard kernel.environments.setCapability(nil, at: a.a0, of: kernel.current) else { return .fault(a.a0) }
+  return .value(0)
+}
+
+// MARK: The console and power
+
+private func consoleWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard capability.covers(BootName.console, needing: .write) else { throw .denied }
+  guard a.a3 <= UInt64(consolePayloadLimit), a.a1 <= 0xff else { throw .invalid }
+  guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return .value(0) }
+  guard UserMemory.copyIn(a.a2, Int(a.a3), root: caller.root, to: buffer) else { return .fault(a.a2) }
+  kernel.console.send(
+    stream: UInt8(a.a1), account: UInt8(truncatingIfNeeded: caller.account), buffer.part(0, Int(a.a3)))
+  return .value(a.a3)
+}
+
+private func consoleRead(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard capability.covers(BootName.console, needing: .read) else { throw .denied }
+  guard a.a2 <= 4096 else { throw .invalid }
+  let bytes = kernel.console.arrived(Int(a.a2))
+  let count = bytes.count
+  guard UserMemory.isWritable(a.a1, count, root: caller.root) else { return .fault(a.a1) }
+  _ = UserMemory.copyOut(bytes, count, root: caller.root, to: a.a1)
+  kernel.console.consume(count)
+  return .value(UInt64(count))
+}
+
+private func powerOff(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  guard capability.covers(BootName.machine, needing: .write) else { throw .denied }
+  drainConsole()
+  powerOff(status: UInt32(a.a1 & 0x7f))
+}
+
+extension Capability {
+  /// Whether a capability reaches one of the boot names.
+  fileprivate func covers(_ name: Capability, needing rights: Rights) -> Bool {
+    dominates(guard: name.name, length: name.length, needing: rights)
+  }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel.swift: the kernel's state, in one place. Everything that decides is in core/; this binds it to the machine.
+
+import ApusABI
+import ApusCapabilities
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+typealias FrameTable = Table<apus_frame>
+
+/// All that the kernel remembers.
+struct Kernel {
+  var frames: FrameLedger<FrameTable>
+  let tables: PageTables<FrameTable, TableFrames>
+  var environments: EnvironmentTable<Table<apus_environment>>
+  var timeline: Timeline<Table<apus_slice>>
+  let interrupts: InterruptController
+  let processor: Processor
+  var console: Console
+  /// The words of the call in progress, copied from ring 3.
+  let words: WordBuffer
+  /// One frame for bytes on their way from and to ring 3.
+  let bytes: KernelBytes
+  let information: Record<apus_information>
+  /// An XSAVE area that says "everything in its initial state".
+  let initialVectors: KernelBytes
+
+  /// The running environment's slot.
+  var current: UInt32 = 0
+  /// The root that CR3 holds.
+  var loadedRoot: UInt32 = 0
+  /// The account that ran last: its vector registers are still there.
+  var vectorsAccount: UInt16 = 0
+  /// Counter at which the running slice ends.
+  var sliceEnd: UInt64 = 0
+  /// Counter at which the running environment began to use the slice.
+  var ranSince: UInt64 = 0
+  /// The slice in use.
+  var slice: UInt32 = 0
+  /// Whether the running environment has been told that its slice ended, and until when it may go on.
+  var grace: UInt64 = 0
+  /// Whether there are environments that died and still hold slices and pins.
+  var hasDying = false
+  /// Accounts without environments whose frames are still out.
+  var dying = AccountSet()
+  /// Accounts that are reclaimed but for frames that somebody else still pins.
+  var held = AccountSet()
+  /// Whether `dying` or `reclaim` has anything, and whether `held` has: asked on hot paths, which need not search.
+  var isReclaiming = false
+  var isHolding = false
+  /// The one whose frames are on their way back, and how far that is.
+  var reclaimAccount: UInt16 = 0
+  var reclaim: ReclaimCursor? = nil
+}
+
+/// Where the state lies: in memory taken at boot, so that no initialiser has to run.
+nonisolated(unsafe) private var state: UnsafeMutablePointer<Kernel>?
+
+/// The kernel's state.
+var kernel: Kernel {
+  // SAFETY: set once before the first interrupt or system call; one CPU, interrupts off in ring 0.
+  @inline(__always) unsafeAddress { unsafe UnsafePointer(state.unsafelyUnwrapped) }
+  @inline(__always) unsafeMutableAddress { unsafe state.unsafelyUnwrapped }
+}
+
+/// Puts the state in place.
+///
+/// - Parameter physical: Zeroed boot memory of sufficient size.
+func install(_ kernel: consuming Kernel, at physical: UInt64) {
+  // SAFETY: the memory was taken for this and is used for nothing else.
+  unsafe state = PhysicalMemory.pointer(physical).bindMemory(to: Kernel.self, capacity: 1)
+  unsafe state?.initialize(to: kernel)
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scheduler.swift: the CPU goes round its timeline. Nothing here chooses: position on the timeline is the policy.
+
+import ApusABI
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+/// What an environment's turn comes to, waking it if what it waits for has happened.
+private func takeTurn(_ slot: UInt32) -> Turn {
+  if isAwaited(slot, now: apus_rdtsc()) { wake(slot) }
+  let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
+  if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
+  return turn
+}
+
+/// The u-area in a frame, which is pinned while the environment lives.
+func userArea(_ frame: UInt32) -> Record<apus_uarea> { Record(physical: UInt64(frame) << 12) }
+
+/// Sets a pending bit in an environment's u-area.
+func setPending(_ slot: UInt32, _ bit: UInt64) {
+  let frame = kernel.environments.environments[slot].uarea_frame
+  userArea(frame).value.pending |= bit
+}
+
+/// Whether a sleeping environment's word has changed or its time has come.
+private func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
+  let record = kernel.environments.environments[slot]
+  guard record.state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
+  if record.wait_word != 0, PhysicalMemory.word(record.wait_word) != record.wait_value { return true }
+  return record.wait_deadline != UInt64.max && now >= record.wait_deadline
+}
+
+/// Ends a sleep, and the pin on the word's frame.
+func wake(_ slot: UInt32) {
+  let word = kernel.environments.environments[slot].wait_word
+  if word != 0 { unpinWord(word) }
+  kernel.environments.wake(slot)
+}
+
+/// Whether somebody other than the running environment could run now.
+func anotherIsReady() -> Bool {
+  let now = apus_rdtsc()
+  var index: UInt32 = 0
+  while index < kernel.timeline.highWater {
+    if let slot = kernel.timeline.owner(of: index), slot != kernel.current {
+      let state = kernel.environments.environments[slot].state
+      if state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || isAwaited(slot, now: now) { return true }
+    }
+    index += 1
+  }
+  return false
+}
+
+/// Books the time that the running environment has used, and what it took past its slice's end.
+func accountTime() {
+  let now = apus_rdtsc()
+  let slot = kernel.current
+  kernel.environments.environments[slot].ticks_used &+= now &- kernel.ranSince
+  if kernel.grace != 0 { kernel.environments.environments[slot].excess_ticks &+= now &- kernel.sliceEnd }
+}
+
+/// The rest of the slice goes to one environment, if it can run; otherwise on to the next slice.
+func runDirected(to slot: UInt32) -> Never {
+  if kernel.grace == 0, takeTurn(slot) == .runs { enter(slot) }
+  runNext()
+}
+
+/// Goes on to the next slice whose owner can run; halts the CPU until there is one.
+func runNext() -> Never {
+  while true {
+    if reclaimStep() { apus_take_interrupts() }  // a bounded piece of work is done: a path ends here
+    switch kernel.timeline.next(after: kernel.slice, takeTurn: takeTurn) {
+    case .slice(let index):
+      kernel.slice = index
+      kernel.timeline.countRun(of: index)
+      guard let slot = kernel.timeline.owner(of: index) else { continue }
+      kernel.environments.environments[slot].slices_used &+= 1
+      beginSlice()
+      enter(slot)
+    case .forfeited: continue
+    case .nobody: idle()
+    }
+  }
+}
+
+private func beginSlice() {
+  let length = kernel.information.value.slice_ticks
+  kernel.sliceEnd = apus_rdtsc() &+ length
+  kernel.grace = 0
+  kernel.interrupts.interrupt(afterTicks: length)
+}
+
+/// Nobody can run: halt until an interrupt, the timer set for the earliest deadline.
+private func idle() {
+  let start = apus_rdtsc()
+  var earliest = UInt64.max
+  var index: UInt32 = 0
+  var sleepers = false
+  while index < kernel.timeline.highWater {
+    if let slot = kernel.timeline.owner(of: index) {
+      sleepers = true
+      earliest = min(earliest, kernel.environments.environments[slot].wait_deadline)
+    }
+    index += 1
+  }
+  if kernel.reclaim != nil || kernel.hasDying { return }
+  if !sleepers { endMachine() }
+  if earliest <= start { return }
+  kernel.interrupts.interrupt(afterTicks: earliest == UInt64.max ? 1 << 40 : earliest &- start)
+  apus_halt_until_interrupt()
+  kernel.information.value.idle_ticks &+= apus_rdtsc() &- start
+}
+
+/// Lets an environment run from its slice-begin entry.
+private func enter(_ slot: UInt32) -> Never {
+  let record = kernel.environments.environments[slot]
+  let area = userArea(record.uarea_frame)
+  ThisProcessor.record.value.uarea = area.kernelAddress
+  ThisProcessor.record.value.environment = kernel.environments.environments.record(slot).kernelAddress
+  if record.root != kernel.loadedRoot {
+    kernel.loadedRoot = record.root
+    apus_write_cr3(UInt64(record.root) << 12)
+  }
+  if record.account != kernel.vectorsAccount {
+    kernel.vectorsAccount = record.account
+    ThisProcessor.resetVectors(from: kernel.initialVectors)
+  }
+  kernel.current = slot
+  kernel.environments.environments[slot].slice_upcalls &+= 1
+  let now = apus_rdtsc()
+  kernel.ranSince = now
+  kernel.information.value.running_since_ticks = now
+  if kernel.information.value.first_ring3_ticks == 0 {
+    kernel.information.value.first_ring3_ticks = now
+  }
+  apus_enter(userEntry(area.value.slice_begin_entry), area.value.slice_stack, record.uarea_address, 0)
+}
+
+/// The first environment of the machine.
+func startFirst(root: UInt32, uarea: UInt32, entry: UInt64) throws(SystemCallError) -> Never {
+  let slot = try kernel.environments.vacantSlot(for: firstAccount)
+  try kernel.frames.pin(UInt64(uarea))
+  kernel.tables.retainRoot(root)
+  _ = kernel.environments.occupy(
+    slot, account: firstAccount, under: BootName.family, root: root, uareaFrame: uarea,
+    uareaAddress: UInt64(APUS_LIBOS_BASE))
+  _ = kernel.environments.setCapability(BootName.family, at: 0, of: slot)
+  _ = kernel.environments.setCapability(BootName.console, at: 1, of: slot)
+  _ = kernel.environments.setCapability(BootName.machine, at: 2, of: slot)
+  _ = kernel.environments.setCapability(BootName.root, at: 3, of: slot)
+  _ = try kernel.timeline.allocate(nil, for: slot, in: kernel.environments)
+  let area = userArea(uarea)
+  area.value.slice_begin_entry = entry
+  area.value.critical = 1  // until it has entries, a slice end would have nowhere to go
+  area.value.self_address = UInt64(APUS_LIBOS_BASE)
+  publishFreeFrames()
+  runNext()
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Upcalls.swift: what goes up from the kernel into an environment: slice begin, slice end, faults.
+//
+// The usual exception never comes here: Entry.S writes the save area and leaves. This file has the rest: a fault that
+// meets a save area in use, faults that system calls raise, and the upcalls of the timeline.
+
+import ApusABI
+import ApusMachine
+import CApusABI
+import CShims
+
+/// Entry points come from memory that ring 3 writes: cut to the lower half they are always canonical.
+@inline(__always) func userEntry(_ claimed: UInt64) -> UInt64 { claimed & 0x7fff_ffff_ffff }
+
+/// Fills a save area from an interrupted frame.
+private func save(
+  _ area: inout apus_save_area, _ frame: Record<apus_trap_frame>, cause: UInt64,
+  address: UInt64
+) {
+  area.in_use = 1
+  area.rip = frame.value.rip
+  area.flags = frame.value.flags
+  area.rsp = frame.value.rsp
+  area.rax = frame.value.rax
+  area.rcx = frame.value.rcx
+  area.cause = cause
+  area.address = address
+  frame.value.rax = 0
+  frame.value.rcx = 0
+}
+
+/// Makes an interrupted frame continue at an entry of the LibOS.
+private func redirect(_ frame: Record<apus_trap_frame>, entry: UInt64, stack: UInt64) {
+  frame.value.rip = userEntry(entry)
+  frame.value.rsp = stack
+  frame.value.flags = UInt64(APUS_UPCALL_FLAGS)
+}
+
+/// An exception whose save area is in use: the nested entry, once; then the environment has failed.
+@c @used func apus_exception_slow(_ frameAddress: UInt64) {
+  let frame = Record<apus_trap_frame>(kernelAddress: frameAddress)
+  let area = ThisProcessor.userArea
+  let vector = frame.value.vector
+  let cause = vector & 0xff | frame.value.error << 32
+  let address = vector == 14 ? apus_read_cr2() : 0
+  if area.value.nested.in_use != 0 {
+    endCurrent(cause: cause, rip: frame.value.rip, address: address)
+  }
+  save(&area.value.nested, frame, cause: cause, address: address)
+  redirect(frame, entry: area.value.nested_entry, stack: area.value.nested_stack)
+  ThisProcessor.environment.value.exception_upcalls &+= 1
+}
+
+/// A system call broke its contract: the fault goes to the caller's own handler, as if the call's instruction had
+/// faulted. Every register that a call keeps is kept.
+func raiseContractFault(_ argument: UInt64) {
+  let call = Record<apus_call_frame>(kernelAddress: ThisProcessor.record.value.system_call)
+  let area = ThisProcessor.userArea
+  let cause = UInt64(APUS_CAUSE_CONTRACT)
+  let useNested = area.value.exception.in_use != 0
+  if useNested, area.value.nested.in_use != 0 {
+    endCurrent(cause: cause, rip: call.value.rip, address: argument)
+  }
+  var saved = apus_save_area()
+  saved.in_use = 1
+  saved.rip = call.value.rip
+  saved.flags = call.value.flags
+  saved.rsp = call.value.rsp
+  saved.cause = cause
+  saved.address = argument
+  ThisProcessor.environment.value.exception_upcalls &+= 1
+  if useNested {
+    area.value.nested = saved
+    call.value.rip = userEntry(area.value.nested_entry)
+    call.value.rsp = area.value.nested_stack
+  } else {
+    area.value.exception = saved
+    call.value.rip = userEntry(area.value.exception_entry)
+    call.value.rsp = area.value.exception_stack
+  }
+  call.value.flags = UInt64(APUS_UPCALL_FLAGS)
+}
+
+/// A timer or device interrupt.
+@c @used func apus_interrupt(_ frameAddress: UInt64) {
+  let frame = Record<apus_trap_frame>(kernelAddress: frameAddress)
+  let fromUser = frame.value.cs & 3 != 0
+  switch frame.value.vector {
+  case UInt64(APUS_VECTOR_CONSOLE):
+    // The device is answered before the controller: its line is sensed by its edge.
+    let events = kernel.console.interrupt()
+    if events.inputArrived { kernel.information.value.console_input_count &+= 1 }
+    if events.outputFreed { kernel.information.value.console_output_count &+= 1 }
+    kernel.interrupts.acknowledge()
+    if kernel.console.isBroken { panic("the console device broke the rules of its queues") }
+  case UInt64(APUS_VECTOR_TIMER):
+    kernel.interrupts.acknowledge()
+    if fromUser { timerInterrupt(frame) }
+  default: break
+  }
+}
+
+/// The timer ran out in ring 3: the slice has ended, or the grace after its end.
+private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
+  let now = apus_rdtsc()
+  guard now &- kernel.sliceEnd < 1 << 63 else {  // early: the timer's reach is shorter than the slice
+    kernel.interrupts.interrupt(afterTicks: kernel.sliceEnd &- now)
+    return
+  }
+  let area = ThisProcessor.userArea
+  if kernel.grace != 0 {
+    guard now &- kernel.grace < 1 << 63 else {
+      kernel.interrupts.interrupt(afterTicks: kernel.grace &- now)
+      return
+    }
+    guard anotherIsReady() else {
+      renewSlice(now)
+      return
+    }
+    endCurrent(cause: UInt64(APUS_CAUSE_OVERRUN), rip: frame.value.rip, address: 0)
+  }
+  // A context that is still being saved must not be overwritten by another.
+  if area.value.critical != 0 || area.value.slice.in_use != 0 {
+    area.value.pending |= UInt64(APUS_PENDING_SLICE_END)
+    if anotherIsReady() { extendGrace(now) } else { renewSlice(now) }
+    return
+  }
+  extendGrace(now)
+  save(&area.value.slice, frame, cause: 0, address: 0)
+  redirect(frame, entry: area.value.slice_end_entry, stack: area.value.slice_stack)
+  ThisProcessor.environment.value.slice_upcalls &+= 1
+}
+
+/// Nobody waits for the CPU, so the time costs nothing.
+private func renewSlice(_ now: UInt64) {
+  let length = kernel.information.value.slice_ticks
+  kernel.sliceEnd = now &+ length
+  kernel.grace = 0
+  kernel.interrupts.interrupt(afterTicks: length)
+}
+
+/// From now on the application is past its slice's end; at the bound the abort protocol applies.
+private func extendGrace(_ now: UInt64) {
+  let bound = kernel.information.value.critical_bound_ticks
+  kernel.grace = now &+ bound
+  kernel.interrupts.interrupt(afterTicks: bound)
+}

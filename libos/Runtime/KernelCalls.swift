@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// KernelCalls.swift: system calls as functions. Slots of the capability list are fixed by the kernel's boot.
+
+import ApusABI
+import CRuntime
+
+/// Slots of the capability list.
+enum CapabilitySlot {
+  static var family: UInt64 { 0 }
+  static var console: UInt64 { 1 }
+  static var machine: UInt64 { 2 }
+  static var root: UInt64 { 3 }
+  /// Table and frame authority in one argument.
+  static var familyTwice: UInt64 { 0 }
+}
+
+/// Makes a system call.
+///
+/// - Returns: What the kernel returned.
+/// - Throws: The kernel's error.
+@inline(__always) @discardableResult
+func kernelCall(
+  _ call: SystemCall, _ a0: UInt64 = 0, _ a1: UInt64 = 0, _ a2: UInt64 = 0, _ a3: UInt64 = 0, _ a4: UInt64 = 0
+) throws(SystemCallError) -> UInt64 {
+  let result = apus_call(call.rawValue, a0, a1, a2, a3, a4)
+  if result < 0 {
+    throw SystemCallError(rawValue: UInt8(truncatingIfNeeded: -result)) ?? .invalid
+  }
+  return UInt64(bitPattern: result)
+}
+
+/// The information page.
+enum Information {
+  static var page: apus_information {
+    // SAFETY: mapped read-only in every address space at this address.
+    unsafe UnsafePointer<apus_information>(bitPattern: UInt(APUS_INFORMATION_BASE)).unsafelyUnwrapped.pointee
+  }
+  /// The record of an environment that still has the handle's slot.
+  static func environment(handle: UInt64) -> apus_environment? {
+    let number = handle & 0xffff_ffff
+    let page = page
+    guard number != 0, number <= page.environment_count else { return nil }
+    // SAFETY: the table is mapped read-only and the index was just checked.
+    let table = unsafe UnsafePointer<apus_environment>(
+      bitPattern: UInt(APUS_INFORMATION_BASE) + UInt(page.environment_table_offset)
+    ).unsafelyUnwrapped
+    let record = unsafe table[Int(number - 1)]
+    return UInt64(record.generation) == handle >> 32 ? record : nil
+  }
+
+  /// How many mappings, or links, the frame table says a frame has.
+  static func mappings(of frame: UInt32) -> UInt64 {
+    // SAFETY: the table is mapped read-only and covers every frame that the kernel ever gave.
+    let table = unsafe UnsafePointer<apus_frame>(
+      bitPattern: UInt(APUS_INFORMATION_BASE) + UInt(page.frame_table_offset)
+    ).unsafelyUnwrapped
+    return unsafe UInt64(table[Int(frame)].mappings)
+  }
+
+  static var consoleOutputCount: UInt64 { page.console_output_count }
+  static var consoleInputCount: UInt64 {
+    unsafe UnsafePointer<apus_information>(bitPattern: UInt(APUS_INFORMATION_BASE)).unsafelyUnwrapped.pointee
+      .console_input_count
+  }
+}

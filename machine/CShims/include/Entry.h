@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Entry.h: what the entry paths in assembly and the kernel's Swift share. */
+#ifndef APUS_ENTRY_H
+#define APUS_ENTRY_H
+
+/* The processor's own record, reached through the GS base while in ring 0. */
+#define APUS_CPU_UAREA 0x00        /* u-area of the running environment, kernel address */
+#define APUS_CPU_ENVIRONMENT 0x08  /* its record */
+#define APUS_CPU_STACK 0x10        /* top of the kernel stack */
+#define APUS_CPU_USER_RSP 0x18
+#define APUS_CPU_USER_RAX 0x20
+#define APUS_CPU_SYSTEM_CALL 0x28  /* frame of the system call in progress */
+
+#define APUS_ENVIRONMENT_CALLS 80  /* checked against struct apus_environment below */
+#define APUS_ENVIRONMENT_EXCEPTIONS 72
+
+#define APUS_SELECTOR_KERNEL_CODE 0x08
+#define APUS_SELECTOR_KERNEL_DATA 0x10
+#define APUS_SELECTOR_USER_DATA 0x23
+#define APUS_SELECTOR_USER_CODE 0x2b
+#define APUS_SELECTOR_TASK 0x30
+
+/* Flags with which every upcall starts: interrupts on, all else clear. */
+#define APUS_UPCALL_FLAGS 0x202
+
+#define APUS_VECTOR_TIMER 0x20
+#define APUS_VECTOR_CONSOLE 0x21
+#define APUS_VECTOR_SPURIOUS 0xff
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+#include "ApusABI.h"
+
+struct apus_cpu {
+  uint64_t uarea, environment; /* kernel addresses */
+  uint64_t stack, user_rsp, user_rax;
+  uint64_t system_call;        /* kernel address of its frame */
+};
+
+/* What a system call left on the kernel stack. */
+struct apus_call_frame { uint64_t rip, flags, rsp; };
+
+/* What an exception or interrupt left on the kernel stack. */
+struct apus_trap_frame {
+  uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
+  uint64_t vector, error;
+  uint64_t rip, cs, flags, rsp, ss;
+};
+
+_Static_assert(__builtin_offsetof(struct apus_environment, calls) == APUS_ENVIRONMENT_CALLS, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, exception_upcalls) == APUS_ENVIRONMENT_EXCEPTIONS, "environment");
+_Static_assert(__builtin_offsetof(struct apus_cpu, system_call) == APUS_CPU_SYSTEM_CALL, "cpu");
+
+extern struct apus_cpu apus_cpu0;
+/* Symbols of the linker script; Swift asks for their addresses. */
+extern uint8_t apus_kernel_start[], apus_text_end[], apus_rodata_end[], apus_kernel_end[];
+extern uint8_t apus_kernel_stack_top[], apus_system_call_entry[];
+extern uint64_t apus_kernel_root[512];
+#define APUS_ADDRESS_OF(symbol) \
+  static inline __attribute__((always_inline)) uint8_t *_Nonnull symbol##_address(void) { return (uint8_t *)symbol; }
+APUS_ADDRESS_OF(apus_kernel_start)
+APUS_ADDRESS_OF(apus_text_end)
+APUS_ADDRESS_OF(apus_rodata_end)
+APUS_ADDRESS_OF(apus_kernel_end)
+APUS_ADDRESS_OF(apus_kernel_stack_top)
+APUS_ADDRESS_OF(apus_system_call_entry)
+static inline __attribute__((always_inline)) uint64_t *_Nonnull apus_kernel_root_address(void) { return apus_kernel_root; }
+static inline __attribute__((always_inline)) struct apus_cpu *_Nonnull apus_this_cpu(void) { return &apus_cpu0; }
+
+/* Loads descriptor tables, the task state and the system call registers. */
+void apus_load_tables(void);
+
+/* Leaves ring 0 for `entry` on `stack` with every general register zero; abandons the kernel stack.
+ * `gs` and `fs` become the GS and FS base. */
+__attribute__((noreturn)) void apus_enter(uint64_t entry, uint64_t stack, uint64_t gs, uint64_t fs);
+#endif
+#endif

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processor.swift: what this CPU can do, and switching it on. Features are detected, never assumed.
+
+import CShims
+
+/// Why the kernel will not run on a CPU.
+public enum ProcessorRefusal: Error {
+  /// No FSGSBASE: a LibOS could not keep the application's FS base.
+  case noBaseInstructions
+  /// No XSAVE: a LibOS could not save vector state.
+  case noExtendedState
+  /// Ring 3 could read the kernel's memory speculatively (Meltdown, CVE-2017-5754).
+  case openToMeltdown
+}
+
+/// The CPU's features.
+public struct Processor {
+  /// Bits of XCR0 that are on.
+  public private(set) var extendedStateMask: UInt64 = 0
+  /// Bytes of an XSAVE area with that mask.
+  public private(set) var extendedStateSize: UInt64 = 0
+  private let leaf7: apus_cpuid
+  private let leaf1: apus_cpuid
+
+  private init() {
+    leaf7 = apus_cpuid(7, 0)
+    leaf1 = apus_cpuid(1, 0)
+  }
+
+  /// Looks at the CPU and switches on what the kernel relies on.
+  ///
+  /// - Parameter acceptMeltdown: Run all the same on a CPU open to Meltdown; the command line asks for it.
+  /// - Throws: `ProcessorRefusal` if something indispensable is not there.
+  public static func start(acceptMeltdown: Bool) throws(ProcessorRefusal) -> Processor {
+    var processor = Processor()
+    guard processor.leaf7.ebx & 1 != 0 else { throw .noBaseInstructions }
+    guard processor.leaf1.ecx & (1 << 26) != 0 else { throw .noExtendedState }
+    guard acceptMeltdown || !processor.openToMeltdown else { throw .openToMeltdown }
+    processor.enable()
+    return processor
+  }
+
+  /// AMD and its licensees are not affected; Intel says so in IA32_ARCH_CAPABILITIES bit 0 (RDCL_NO);
+  /// an emulator does not speculate.
+  private var openToMeltdown: Bool {
+    let vendor = apus_cpuid(0, 0)
+    if vendor.ebx == 0x6874_7541 || vendor.ebx == 0x6f67_7948 { return false }  // "Auth", "Hygo"
+    if isEmulated { return false }
+    guard leaf7.edx & (1 << 29) != 0 else { return true }
+    return apus_rdmsr(0x10a) & 1 == 0
+  }
+
+  /// Whether QEMU's code generator executes the instructions: its signature begins with "TCGT".
+  private var isEmulated: Bool {
+    leaf1.ecx & (1 << 31) != 0 && apus_cpuid(0x4000_0000, 0).ebx == 0x5447_4354
+  }
+
+  private mutating func enable() {
+    // Write protection also for ring 0; alignment checks off; x87 native errors.
+    apus_write_cr0((apus_read_cr0() | 1 << 16 | 1 << 5 | 1 << 1) & ~(1 << 18 | 1 << 2 | 1 << 3))
+    var cr4 = apus_read_cr4()
+    cr4 |= 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18  // OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE
+    if leaf1.edx & (1 << 13) != 0 { cr4 |= 1 << 7 }  // global pages
+    if leaf7.ebx & (1 << 7) != 0 { cr4 |= 1 << 20 }  // SMEP
+    // SMAP: the kernel never uses a user address, so it guards against bugs only. QEMU's emulation reads the stack
+    // of a ring-3 IRET with the kernel's rights, which SMAP then refuses: off there, as a LibOS returns by IRET.
+    if leaf7.ebx & (1 << 20) != 0, !isEmulated { cr4 |= 1 << 21 }
+    if leaf7.ecx & (1 << 2) != 0 { cr4 |= 1 << 11 }  // UMIP
+    apus_write_cr4(cr4)
+
+    // x87, SSE, AVX and the AVX-512 triple where the CPU has them (SDM vol. 1, 13.1).
+    let supported = apus_cpuid(0xd, 0)
+    var mask = UInt64(supported.eax) & 0b111
+    if supported.eax & 0xe0 == 0xe0 { mask |= 0xe0 }
+    apus_xsetbv(0, mask)
+    extendedStateMask = mask
+    extendedStateSize = UInt64(apus_cpuid(0xd, 0).ebx)
+
+    apus_load_tables()
+    apus_wrmsr(0xc000_0081, 0x18 << 48 | 0x08 << 32)  // STAR
+    apus_wrmsr(0xc000_0084, 0x4_7700)  // SFMASK: AC, NT, IOPL, DF, IF, TF
+  }
+
+  /// Points SYSCALL at the kernel's entry and the GS base at the processor's record.
+  ///
+  /// - Parameters:
+  ///   - systemCallEntry: Address of the entry.
+  ///   - record: Address of the processor's record.
+  public func setEntries(systemCallEntry: UInt64, record: UInt64) {
+    apus_wrmsr(0xc000_0082, systemCallEntry)  // LSTAR
+    apus_wrmsr(0xc000_0101, record)  // GS base
+    apus_wrmsr(0xc000_0102, 0)  // the user's GS base, until SWAPGS
+  }
+}

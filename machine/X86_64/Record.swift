@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Record.swift: safe names for single things in kernel memory: a record, a run of bytes, a character of a constant.
+
+import CApusABI
+import CShims
+
+/// One record in memory that is the kernel's, or pinned for it, as long as the record is used.
+@safe public struct Record<Value> {
+  private let base: UnsafeMutablePointer<Value>
+
+  /// Names a record by its kernel address.
+  @inline(__always) public init(kernelAddress: UInt64) {
+    // SAFETY: the kernel makes such addresses from its own tables, symbols and stack only.
+    unsafe base = UnsafeMutablePointer(bitPattern: UInt(kernelAddress)).unsafelyUnwrapped
+  }
+
+  /// Names a record by its physical address.
+  @inline(__always) public init(physical: UInt64) {
+    self.init(kernelAddress: PhysicalMemory.directBase &+ physical)
+  }
+
+  /// The record.
+  public var value: Value {
+    @inline(__always) unsafeAddress { unsafe UnsafePointer(base) }
+    @inline(__always) nonmutating unsafeMutableAddress { unsafe base }
+  }
+
+  /// Its kernel address.
+  public var kernelAddress: UInt64 { unsafe UInt64(UInt(bitPattern: base)) }
+}
+
+/// A run of bytes in kernel memory.
+@safe public struct KernelBytes {
+  /// Kernel address of the first byte.
+  public let address: UInt64
+  /// How many bytes.
+  public let count: Int
+
+  /// Names bytes by their physical address.
+  public init(physical: UInt64, count: Int) {
+    address = PhysicalMemory.directBase &+ physical
+    self.count = count
+  }
+
+  private init(address: UInt64, count: Int) {
+    self.address = address
+    self.count = count
+  }
+
+  /// One byte; the index is checked.
+  public subscript(index: Int) -> UInt8 {
+    @inline(__always) get {
+      precondition(index >= 0 && index < count)
+      return unsafe UnsafePointer<UInt8>(bitPattern: UInt(address) &+ UInt(index)).unsafelyUnwrapped.pointee
+    }
+    @inline(__always) nonmutating set {
+      precondition(index >= 0 && index < count)
+      unsafe UnsafeMutablePointer<UInt8>(bitPattern: UInt(address) &+ UInt(index)).unsafelyUnwrapped.pointee = newValue
+    }
+  }
+
+  /// The part from `start`, `count` bytes long; checked.
+  public func part(_ start: Int, _ count: Int) -> KernelBytes {
+    precondition(start >= 0 && count >= 0 && count <= self.count && start <= self.count - count)
+    return KernelBytes(address: address &+ UInt64(start), count: count)
+  }
+}
+
+extension StaticString {
+  /// A byte of a constant text; the index is checked.
+  public func byte(at index: Int) -> UInt8 {
+    precondition(index >= 0 && index < utf8CodeUnitCount)
+    return unsafe utf8Start[index]
+  }
+}
+
+/// The processor that runs this code.
+public enum ThisProcessor {
+  /// Its own record, which the entry paths read.
+  @inline(__always) public static var record: Record<apus_cpu> {
+    unsafe Record(kernelAddress: UInt64(UInt(bitPattern: apus_this_cpu())))
+  }
+
+  /// The u-area of the running environment.
+  @inline(__always) public static var userArea: Record<apus_uarea> { Record(kernelAddress: record.value.uarea) }
+
+  /// The record of the running environment.
+  @inline(__always) public static var environment: Record<apus_environment> {
+    Record(kernelAddress: record.value.environment)
+  }
+
+  /// Prepares the record and tells the processor where system calls enter.
+  public static func start(_ processor: Processor) {
+    // SAFETY: only the symbols' addresses are used. Three words pushed at entry leave the stack aligned for a call.
+    unsafe record.value.stack = UInt64(UInt(bitPattern: apus_kernel_stack_top_address())) - 8
+    unsafe processor.setEntries(
+      systemCallEntry: UInt64(UInt(bitPattern: apus_system_call_entry_address())), record: record.kernelAddress)
+  }
+
+  /// Loads the kernel's own root: no application's address space is in use then.
+  public static func useKernelRoot() {
+    // SAFETY: only the symbol's address is used.
+    unsafe apus_write_cr3(UInt64(UInt(bitPattern: apus_kernel_root_address())) &- PhysicalMemory.imageBase)
+  }
+
+  /// Makes a zeroed XSAVE area say "everything in its initial state".
+  ///
+  /// MXCSR is loaded from the area whatever its header says (SDM vol. 1, 13.8.1), so it stands there.
+  public static func prepareInitialVectors(_ area: KernelBytes) {
+    area[24] = 0x80
+    area[25] = 0x1f
+  }
+
+  /// Puts the vector registers into their initial state.
+  ///
+  /// - Parameter area: What `prepareInitialVectors` made.
+  public static func resetVectors(from area: KernelBytes) {
+    // SAFETY: the area is as large as the processor said.
+    unsafe apus_xrstor(UnsafeRawPointer(bitPattern: UInt(area.address)).unsafelyUnwrapped, ~0)
+  }
+}

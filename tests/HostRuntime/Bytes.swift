@@ -1,0 +1,1 @@
+../../libos/Runtime/Bytes.swift

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# build.mk: builds the kernel and the LibOSes. The same sources are compiled under two sets of flags that must not
+# be mixed: for ring 0 (no vectors, no red zone, no allocation) and for ring 3 LibOS code (no vectors, a heap).
+
+B ?= build
+SWIFTC ?= swiftc
+CLANG ?= clang
+LLD ?= ld.lld
+TRIPLE := x86_64-unknown-none-elf
+
+INCLUDES := -I abi/CApusABI/include
+SWIFT_COMMON := -target $(TRIPLE) -swift-version 6 -enable-experimental-feature Embedded -wmo -parse-as-library \
+  -enable-experimental-feature Lifetimes -strict-memory-safety -Werror EmbeddedRestrictions -Wwarning StrictMemorySafety \
+  -Xfrontend -disable-stack-protector -Xfrontend -function-sections -g \
+  -Xcc -mno-red-zone -Xcc -mno-sse -Xcc -mno-mmx -Xcc -fno-pic -Xcc -momit-leaf-frame-pointer -Xcc -ffreestanding \
+  $(addprefix -Xcc ,$(INCLUDES)) -I abi/CApusABI/include
+KERNEL_SWIFT := $(SWIFT_COMMON) -O -Xfrontend -no-allocations -Xcc -mcmodel=kernel -I machine/CShims/include
+LIBOS_SWIFT := $(SWIFT_COMMON) -O -enforce-exclusivity=unchecked -Xcc -fPIC -I libos/Runtime/CRuntime/include
+C_COMMON := -target $(TRIPLE) -ffreestanding -mno-red-zone -mno-sse -mno-mmx -fno-pic -O2 -g $(INCLUDES)
+
+swift_sources = $(shell find $(1) -name '*.swift' | LC_ALL=C sort)
+
+# module(directory for outputs, flags, module name, sources, modules it needs)
+define module
+$(1)/$(3).o: $(4) $(foreach m,$(5),$(1)/$(m).o) $(HEADERS) tools/build.mk
+	@mkdir -p $(1)
+	@echo "  swiftc $(3)" >&2
+	@$(SWIFTC) $(2) -I $(1) -module-name $(3) -emit-module -emit-module-path $(1)/$(3).swiftmodule -c $(4) -o $$@
+	@touch $$@
+endef
+
+HEADERS := $(wildcard abi/CApusABI/include/* machine/CShims/include/* libos/Runtime/CRuntime/include/*)
+
+# ---- kernel -----------------------------------------------------------------------------------------------
+K := $(B)/kernel
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusABI,$(call swift_sources,abi/ApusABI),))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusCapabilities,$(call swift_sources,core/Capabilities),ApusABI))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusResources,$(call swift_sources,core/Resources),ApusABI ApusCapabilities))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusMachine,$(call swift_sources,machine/X86_64),ApusABI ApusCapabilities ApusResources))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusDrivers,$(call swift_sources,drivers),ApusABI))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers))
+
+KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusKernel.o)
+
+$(K)/%.o: machine/Boot/%.S $(HEADERS) tools/build.mk
+	@mkdir -p $(K)
+	@$(CLANG) $(C_COMMON) -mcmodel=kernel -I machine/CShims/include -c $< -o $@
+$(K)/Memory.o: tools/memory.c tools/build.mk
+	@mkdir -p $(K)
+	@$(CLANG) $(C_COMMON) -mcmodel=kernel -fno-builtin -c $< -o $@
+
+$(B)/kernel.elf: $(KERNEL_OBJECTS) tools/kernel.ld
+	@echo "  link kernel.elf" >&2
+	@$(LLD) -static -z max-page-size=4096 --build-id=none --gc-sections -T tools/kernel.ld $(KERNEL_OBJECTS) -o $@
+
+# ---- LibOS ------------------------------------------------------------------------------------------------
+L := $(B)/libos
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusABI,$(call swift_sources,abi/ApusABI),))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusRuntime,$(wildcard libos/Runtime/*.swift),ApusABI))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusELF,$(call swift_sources,core/ELF),))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusImage,$(filter-out core/Image/ImageLayout.swift,$(call swift_sources,core/Image)),))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
+
+LIBOS_C := -I libos/Runtime/CRuntime/include -mcmodel=large
+RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Memory.o Static.o ApusABI.o ApusRuntime.o)
+LIBOS_OBJECTS := $(RUNTIME_OBJECTS) $(addprefix $(L)/,ApusELF.o ApusImage.o ApusUnix.o ApusLinux.o)
+
+$(L)/Entry.o: libos/Runtime/Entry.S $(HEADERS) tools/build.mk
+	@mkdir -p $(L)
+	@$(CLANG) $(C_COMMON) $(LIBOS_C) -c $< -o $@
+$(L)/Static.o: libos/Runtime/Memory.c $(HEADERS) tools/build.mk
+	@mkdir -p $(L)
+	@$(CLANG) $(C_COMMON) $(LIBOS_C) -c $< -o $@
+$(L)/Memory.o: tools/memory.c tools/build.mk
+	@mkdir -p $(L)
+	@$(CLANG) $(C_COMMON) $(LIBOS_C) -fno-builtin -c $< -o $@
+
+$(B)/libos.elf: $(LIBOS_OBJECTS) tools/libos.ld
+	@echo "  link libos.elf" >&2
+	@$(LLD) -static -z max-page-size=4096 --build-id=none --gc-sections -T tools/libos.ld $(LIBOS_OBJECTS) -o $@
+
+libos: $(B)/libos.elf
+
+include tools/hostile.mk
+
+.PHONY: kernel libos
+kernel: $(B)/kernel.elf
