@@ -52,6 +52,10 @@ struct MachineLine {
   var console = ConsoleDevice.standard
   var accelerator = Accelerator.tcg
   var memory = Memory(bytes: 256 << 20)
+  /// How many processors it has.
+  var processors = 1
+  /// Whether its clock counts instructions, one a nanosecond, instead of following the host's.
+  var countsInstructions = false
   var kernelOptions: [String] = []
   var extra: [String] = []
 
@@ -64,12 +68,14 @@ struct MachineLine {
       }
     var line = [
       emulator, "-accel", accelerator.rawValue, "-cpu", accelerator == .kvm ? "host" : "max",
-      "-machine", model, "-m", memory.text, "-smp", "1", "-kernel", kernel, "-initrd", image,
+      "-machine", model, "-m", memory.text, "-smp", String(processors), "-kernel", kernel, "-initrd", image,
       "-display", "none", "-nodefaults", "-no-reboot",
       "-chardev", "stdio,id=console,signal=off",
     ]
     line += console.options(on: machine)
     line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    // Idle processors do not wait: the clock jumps to the next timer.
+    if countsInstructions { line += ["-icount", "shift=0,sleep=off"] }
     if !kernelOptions.isEmpty { line += ["-append", kernelOptions.joined(separator: " ")] }
     return line + extra
   }

@@ -28,6 +28,21 @@ struct MachineOptions: ParsableArguments {
   @Option(help: .hidden)
   var accel = Accelerator.tcg
 
+  @Option(help: ArgumentHelp("How many processors the machine has.", valueName: "count"))
+  var cpus = 1
+
+  @Flag(
+    help: """
+      Virtual time: the machine's clock counts instructions, one a nanosecond, wall clock and random seed start the \
+      same each time, and nothing depends on the host's speed.
+      """)
+  var icount = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Words for the kernel, such as slice-milliseconds=2; may be repeated.", valueName: "words"))
+  var append: [String] = []
+
   @Option(help: ArgumentHelp("Stop after so many seconds, with status 124.", valueName: "seconds"))
   var timeout: Double?
 
@@ -35,6 +50,8 @@ struct MachineOptions: ParsableArguments {
     if let timeout, !(timeout > 0 && timeout < 1e8) {
       throw ValidationError("--timeout takes a number of seconds above 0")
     }
+    guard (1...255).contains(cpus) else { throw ValidationError("--cpus takes a number from 1 to 255") }
+    if icount, accel == .kvm { throw ValidationError("--icount counts what tcg executes, not kvm") }
   }
 }
 
@@ -121,6 +138,9 @@ struct Run: ParsableCommand {
     line.console = options.console
     line.accelerator = options.accel
     line.memory = options.memory
+    line.processors = options.cpus
+    line.countsInstructions = options.icount
+    line.kernelOptions = options.append
     if print { Diagnostics.write(line.shellText) }
 
     var session = try Session(
@@ -198,15 +218,22 @@ struct Run: ParsableCommand {
       settings.append(("rows", String(size.rows)))
       settings.append(("columns", String(size.columns)))
     }
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    settings.append(("epoch", String(Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))))
-    var generator = SystemRandomNumberGenerator()
-    let digits = Array("0123456789abcdef".utf8)
-    let seed = (0..<64).map { _ in digits[Int(generator.next() & 15)] }
-    settings.append(("seed", shown(seed)))
+    if options.icount {
+      settings += Self.repeatable
+    } else {
+      var time = timespec()
+      clock_gettime(CLOCK_REALTIME, &time)
+      settings.append(("epoch", String(Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))))
+      var generator = SystemRandomNumberGenerator()
+      let digits = Array("0123456789abcdef".utf8)
+      let seed = (0..<64).map { _ in digits[Int(generator.next() & 15)] }
+      settings.append(("seed", shown(seed)))
+    }
     return settings.map { .init(key: Array($0.0.utf8), value: Array($0.1.utf8)) }
   }
+
+  /// The wall clock and random bytes of counted runs, which are then the same to the instruction.
+  static let repeatable = [("epoch", "1700000000000000000"), ("seed", String(repeating: "5a", count: 32))]
 
   private func guestEnvironment() -> [[UInt8]] {
     var variables: [(name: String, text: String)] = []

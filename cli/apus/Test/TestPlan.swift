@@ -108,6 +108,9 @@ struct TestPlan {
       guard (try? HostFile.facts(path)) != nil else { throw NotRun(reason: "\(libos) has not been built") }
       options += ["--libos", shown(path)]
     }
+    if let count = testCase.value("cpus") { options += ["--cpus", count] }
+    if testCase.isSet("icount") { options.append("--icount") }
+    for words in testCase.values("append") { options += ["--append", words] }
     for option in testCase.values("option") { options += Words.split(option) }
     let variables = testCase.values("env")
     for variable in variables { options += ["--env", variable] }

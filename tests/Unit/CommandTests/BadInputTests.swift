@@ -94,6 +94,7 @@ import Testing
     ["run"], ["run", "--bogus", "/x"], ["run", "--memory", "x", "/x"], ["run", "--memory", "0", "/x"],
     ["run", "--timeout", "0", "/x"], ["run", "--timeout", "soon", "/x"], ["run", "--env", "A", "/x"],
     ["run", "--env", "=A", "/x"], ["run", "--machine", "pc", "/x"], ["run", "--memory"], ["fly"],
+    ["run", "--cpus", "0", "/x"], ["run", "--cpus", "256", "/x"], ["run", "--icount", "--accel", "kvm", "/x"],
   ])
   func `a wrong command line`(words: [String]) throws {
     let process = workshop.command(words)

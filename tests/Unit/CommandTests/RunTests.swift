@@ -171,4 +171,20 @@ import Testing
     #expect(FileManager.default.fileExists(atPath: image))
     try? FileManager.default.removeItem(atPath: image)
   }
+
+  @Test func `processors, virtual time and words for the kernel reach the machine`() throws {
+    let result = try workshop.apus(
+      "run", "--cpus", "4", "--icount", "--append", "a=1 b", "--append", "c", workshop.program(), "line")
+    let words = result.text.split(separator: "\n").map(String.init)
+    func value(_ option: String) -> String? { words.firstIndex(of: option).map { words[$0 + 1] } }
+    #expect(value("-smp") == "4")
+    #expect(value("-icount") == "shift=0,sleep=off")
+    #expect(value("-append") == "a=1 b c")
+  }
+
+  @Test func `in virtual time every start is the same`() throws {
+    let first = try workshop.apus("run", "--icount", workshop.program(), "command").text
+    #expect(first.contains("epoch=1700000000000000000"))
+    #expect(try workshop.apus("run", "--icount", workshop.program(), "command").text == first)
+  }
 }
