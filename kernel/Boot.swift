@@ -24,7 +24,9 @@ enum BootName {
   /// Power.
   static var machine: Capability { name(0x4d << 56, 1) }
 
-  /// Everything. The first LibOS drops it unless it starts other families.
+  /// Everything.
+  ///
+  /// The first LibOS drops it unless it starts other families.
   static var root: Capability { name(0, 0) }
 
   private static func name(_ name: UInt64, _ length: UInt8) -> Capability {

@@ -67,7 +67,9 @@ var kernel: Kernel {
 
 /// Puts the state in place.
 ///
-/// - Parameter physical: Zeroed boot memory of sufficient size.
+/// - Parameters:
+///   - kernel: The state, which from here on stands there alone.
+///   - physical: Zeroed boot memory of sufficient size.
 func install(_ kernel: consuming Kernel, at physical: UInt64) {
   // SAFETY: the memory was taken for this and is used for nothing else.
   unsafe state = PhysicalMemory.pointer(physical).bindMemory(to: Kernel.self, capacity: 1)

@@ -51,8 +51,9 @@ private func redirect(_ frame: Record<apus_trap_frame>, entry: UInt64, stack: UI
   ThisProcessor.environment.value.exception_upcalls &+= 1
 }
 
-/// A system call broke its contract: the fault goes to the caller's own handler, as if the call's instruction had
-/// faulted. Every register that a call keeps is kept.
+/// A system call broke its contract: the fault goes to the caller's own handler.
+///
+/// That is as if the call's instruction had faulted. Every register that a call keeps is kept.
 func raiseContractFault(_ argument: UInt64) {
   let call = Record<apus_call_frame>(kernelAddress: ThisProcessor.record.value.system_call)
   let area = ThisProcessor.userArea

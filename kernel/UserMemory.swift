@@ -36,6 +36,7 @@ enum UserMemory {
   /// - Parameters:
   ///   - address: The first byte, anywhere.
   ///   - count: How many bytes.
+  ///   - root: The root of the caller's page tables.
   ///   - destination: Kernel memory of at least that size.
   /// - Returns: False, with some bytes perhaps copied, if a page is not the caller's to read.
   static func copyIn(_ address: UInt64, _ count: Int, root: UInt32, to destination: KernelBytes) -> Bool {

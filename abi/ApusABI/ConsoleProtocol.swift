@@ -10,7 +10,9 @@ public let consoleHeaderByteCount = 4
 /// The greatest payload of one record in bytes.
 public let consolePayloadLimit = 4096
 
-/// Machine to host. The kernel writes the header; a LibOS chooses the stream in its console call.
+/// What a record from the machine to the host carries.
+///
+/// The kernel writes the header; a LibOS chooses the stream in its console call.
 public enum ConsoleStream: UInt8 {
   /// The program's standard output.
   case output = 1

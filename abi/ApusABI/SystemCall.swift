@@ -12,7 +12,9 @@
 // A page-table entry in an argument is the processor's own (frame << 12 | bits): present, writable (bit 1),
 // accessed, dirty, the software bits 9-11 and 52-58, no-execute (bit 63). User is always set, global never.
 
-/// A call to the kernel. Numbers are never reused.
+/// A call to the kernel.
+///
+/// Numbers are never reused.
 public enum SystemCall: UInt32 {
   /// `() -> 0`: does nothing; the cost of a crossing.
   case null = 0x00
@@ -78,7 +80,9 @@ public enum SystemCall: UInt32 {
 
 /// Flags of `frameAllocate`.
 public struct FrameAllocateFlags {
+  /// The bits as the call takes them.
   public let rawValue: UInt64
+  /// Makes flags of the bits of an argument.
   public init(rawValue: UInt64) { self.rawValue = rawValue }
   /// The list says which frames.
   public static var named: FrameAllocateFlags { .init(rawValue: 1) }

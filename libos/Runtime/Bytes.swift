@@ -22,7 +22,9 @@
   }
 
   /// An empty view.
-  public static var empty: Bytes { unsafe Bytes(base: UnsafeMutableRawPointer(bitPattern: 4096)!, count: 0) }
+  public static var empty: Bytes {
+    unsafe Bytes(base: UnsafeMutableRawPointer(bitPattern: 4096).unsafelyUnwrapped, count: 0)
+  }
 
   /// The address of the first byte.
   public var address: UInt64 { unsafe UInt64(UInt(bitPattern: base)) }
@@ -81,7 +83,8 @@
   /// The bytes as an array.
   public var array: [UInt8] {
     unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
-      unsafe UnsafeMutableRawPointer(buffer.baseAddress!).copyMemory(from: base, byteCount: count)
+      guard let start = buffer.baseAddress else { return }
+      unsafe UnsafeMutableRawPointer(start).copyMemory(from: base, byteCount: count)
       initialized = count
     }
   }
@@ -99,7 +102,10 @@
 extension Bytes {
   /// A view of the running application's memory, which the caller has made present.
   ///
-  /// - Parameter address: In the lower half.
+  /// - Parameters:
+  ///   - address: The first byte, in the lower half.
+  ///   - count: How many bytes.
+  /// - Returns: An empty view if there are none, or the address is 0.
   public static func application(at address: UInt64, count: Int) -> Bytes {
     guard count > 0, let base = unsafe UnsafeMutableRawPointer(bitPattern: UInt(address)) else { return .empty }
     return unsafe Bytes(base: base, count: count)

@@ -99,8 +99,11 @@ public final class Execution {
   /// Makes an execution that begins in the application.
   ///
   /// - Parameters:
+  ///   - root: Its address space.
   ///   - registers: What it begins with.
+  ///   - fsBase: The base of its segment FS.
   ///   - copyVectors: Whether its vector registers are the current application's; otherwise they are initial.
+  ///   - owner: Whom it runs for.
   /// - Returns: Nil if there is no environment, slice or frame left.
   public static func start(
     root: UInt32, registers: Registers, fsBase: UInt64, copyVectors: Bool, owner: AnyObject
@@ -203,7 +206,9 @@ public final class Execution {
 
   /// Gives up the CPU until `wake` or a deadline in ticks.
   ///
-  /// - Parameter target: Who gets the rest of the slice, if it can run.
+  /// - Parameters:
+  ///   - deadline: When it goes on in any case.
+  ///   - target: Who gets the rest of the slice, if it can run.
   public static func suspend(deadline: UInt64, handOffTo target: Execution?) {
     let execution = current
     if execution.word(UA_WAKE) == 0 {
@@ -273,7 +278,9 @@ public final class Execution {
       UnsafeRawPointer(bitPattern: UInt(execution.uarea) + UInt(UA_VECTORS)).unsafelyUnwrapped, extendedStateMask)
   }
 
-  /// Stores the running application's vector registers in the XSAVE format (SDM vol. 1, 13.4).
+  /// Stores the running application's vector registers in the XSAVE format.
+  ///
+  /// The format is that of SDM vol. 1, 13.4.
   ///
   /// - Parameter area: `vectorStateSize` bytes, 64-byte aligned.
   public static func saveVectors(to area: Bytes) {
@@ -301,6 +308,7 @@ public final class Execution {
   /// Why a floating-point exception came: Linux's FPE_* code (signal(7)).
   ///
   /// - Parameter isVector: An SSE exception, told by MXCSR; otherwise x87's status word tells.
+  /// - Returns: The code for the first exception that is flagged and not masked.
   public static func floatingPointCode(isVector: Bool) -> Int32 {
     let own = unsafe Bytes(
       base: UnsafeMutableRawPointer(bitPattern: UInt(current.uarea) + UInt(UA_VECTORS)).unsafelyUnwrapped,
@@ -330,7 +338,9 @@ public final class Execution {
 
   /// Sets a constant answer.
   ///
-  /// - Parameter slot: 0 getpid, 1 getppid, 2 gettid, 3 getuid, 4 getgid, 5 geteuid, 6 getegid, 7 getpgrp.
+  /// - Parameters:
+  ///   - slot: 0 getpid, 1 getppid, 2 gettid, 3 getuid, 4 getgid, 5 geteuid, 6 getegid, 7 getpgrp.
+  ///   - value: What the call answers from now on.
   public func setConstantAnswer(_ slot: Int, _ value: UInt64) {
     let offset: Int32 =
       switch slot {

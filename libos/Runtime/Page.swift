@@ -81,6 +81,7 @@ public struct Page: Equatable {
   /// The page of the boot image that holds an offset, with one more reference.
   ///
   /// - Parameter offset: Page-aligned, inside the image.
+  /// - Returns: The page, which the caller releases.
   public static func inImage(offset: UInt64) -> Page {
     let frame = PageTable.frame(of: PageTable.entry(at: UInt64(APUS_MODULE_BASE) + offset))
     let record = unsafe PagePool.records + Int(frame)

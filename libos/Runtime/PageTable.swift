@@ -7,18 +7,27 @@ import CRuntime
 
 /// There is neither a page nor a frame left.
 public struct OutOfMemory: Error {
+  /// Makes the error.
   public init() {}
 }
 
 /// Edits of address spaces, and a view of the current one.
 public enum PageTable {
+  /// The entry maps a frame.
   public static var present: UInt64 { 1 }
+  /// Ring 3 may write.
   public static var writable: UInt64 { 2 }
+  /// The processor has used the entry.
   public static var accessed: UInt64 { 1 << 5 }
+  /// The processor has written through the entry.
   public static var dirty: UInt64 { 1 << 6 }
+  /// The first bit that the processor leaves to software.
   public static var software0: UInt64 { 1 << 9 }
+  /// The second bit that the processor leaves to software.
   public static var software1: UInt64 { 1 << 10 }
+  /// The third bit that the processor leaves to software.
   public static var software2: UInt64 { 1 << 11 }
+  /// No instruction is fetched from the page.
   public static var noExecute: UInt64 { 1 << 63 }
   private static var frameMask: UInt64 { 0x000f_ffff_ffff_f000 }
 
@@ -170,7 +179,9 @@ public enum PageTable {
 
   // MARK: Tables and roots
 
-  /// Makes a table of a level, and first those above it that are missing. A table that is there is left alone.
+  /// Makes a table of a level, and first those above it that are missing.
+  ///
+  /// A table that is there is left alone.
   private static func install(root: UInt32, at address: UInt64, level: UInt64 = 1) throws(OutOfMemory) {
     guard let frame = BareFrames.one() else { throw OutOfMemory() }
     while true {

@@ -51,7 +51,9 @@ private func load(_ address: UInt64) -> UInt64 {
   if runtime_word(UInt32(UA_ATTENTION)) != 0 { unsafe linux_attention(registers) }
 }
 
-/// The LibOS itself has faulted: a bug, or the application wrote over the LibOS's memory. The family cannot go on.
+/// The LibOS itself has faulted, and the family cannot go on.
+///
+/// Either there is a bug, or the application wrote over the LibOS's memory.
 @c @used func runtime_libos_fault(
   _ vector: UInt64, _ rip: UInt64, _ address: UInt64, _ rsp: UInt64, _ rbp: UInt64
 ) -> Never {

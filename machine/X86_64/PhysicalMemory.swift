@@ -129,6 +129,7 @@ extension Table: SliceStorage where Element == apus_slice {}
 
 /// The contents of frames, through the direct map.
 public struct TableFrames: TableMemory {
+  /// Makes the view, which holds nothing.
   public init() {}
 
   /// Entry `index` of a page-table frame.

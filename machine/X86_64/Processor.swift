@@ -30,6 +30,7 @@ public struct Processor {
   /// Looks at the CPU and switches on what the kernel relies on.
   ///
   /// - Parameter acceptMeltdown: Run all the same on a CPU open to Meltdown; the command line asks for it.
+  /// - Returns: What the CPU has.
   /// - Throws: `ProcessorRefusal` if something indispensable is not there.
   public static func start(acceptMeltdown: Bool) throws(ProcessorRefusal) -> Processor {
     var processor = Processor()

@@ -8,6 +8,7 @@ public struct PhysicalRange {
   public var start: UInt64
   /// First byte past the end.
   public var end: UInt64
+  /// Makes a run of its two ends.
   public init(start: UInt64, end: UInt64) {
     self.start = start
     self.end = end

@@ -3,7 +3,9 @@
 
 import CShims
 
-/// The local APIC (SDM vol. 3, chapter 11) as far as one CPU needs it.
+/// The local APIC as far as one CPU needs it.
+///
+/// SDM vol. 3, chapter 11.
 public struct InterruptController {
   private let base: UInt64
   /// Timer counts per 2^32 ticks of the time stamp counter.
@@ -26,8 +28,10 @@ public struct InterruptController {
   private func write(_ register: UInt64, _ value: UInt32) { PhysicalMemory.setDevice32(base + register, value) }
   private func read(_ register: UInt64) -> UInt32 { PhysicalMemory.device32(base + register) }
 
-  /// Both clocks are read at two edges of the interval timer's channel 0 (1,193,182 Hz, read back by latching,
-  /// which needs no gate and so works on every machine type). At least two milliseconds lie between them.
+  /// Both clocks are read at two edges of the interval timer's channel 0, at least two milliseconds apart.
+  ///
+  /// That timer counts at 1,193,182 Hz and is read back by latching, which needs no gate and so works on every machine
+  /// type.
   private mutating func calibrate() {
     apus_out8(0x43, 0x34)  // channel 0, low then high byte, mode 2
     apus_out8(0x40, 0)

@@ -16,8 +16,9 @@ private let continued: UInt64 = 8
 private let noWait: UInt64 = 0x0100_0000
 /// __WNOTHREAD, __WALL, __WCLONE.
 private let cloneOptions: UInt64 = 0xe000_0000
-/// __WALL: children of every kind. __WCLONE: only those whose end sends another signal than SIGCHLD.
+/// __WALL: children of every kind.
 private let allKinds: UInt64 = 0x4000_0000
+/// __WCLONE: only those whose end sends another signal than SIGCHLD.
 private let onlyClones: UInt64 = 0x8000_0000
 
 /// Whether a child is of the kind that the options ask for (wait(2), "Linux-specific options").

@@ -1,1 +1,0 @@
-../../libos/Runtime/Bytes.swift
