@@ -52,7 +52,6 @@ enum BootName {
   let layout = Layout(info, processor, &memory)
   mapEverything(info, layout, &memory)
   info.useDirectMap()
-  ThisProcessor.start(processor)
   let interrupts = InterruptController()
   start(info, module, layout, processor, interrupts, used: memory.used)
 }
@@ -80,8 +79,12 @@ private struct Layout {
   let vectors: UInt64
   let state: UInt64
   let console: UInt64
+  let processors: UInt64
+  let processorMemory: UInt64
+  let processorCount: UInt32
 
   init(_ info: StartInfo, _ processor: Processor, _ memory: inout BootMemory) {
+    processorCount = 1
     var end: UInt64 = 0
     for index in 0..<info.mapCount {
       if let range = info.memory(index) { end = max(end, range.end) }
@@ -92,11 +95,14 @@ private struct Layout {
     func pages(_ bytes: UInt64) -> UInt64 { (bytes + 4095) & ~4095 }
     let frameBytes = pages(UInt64(frameCount) * UInt64(MemoryLayout<apus_frame>.stride))
     let environmentBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_environment>.stride))
-    let timelineBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_slice>.stride))
+    let timelineBytes = pages(
+      UInt64(processorCount) * UInt64(environmentCount) * UInt64(MemoryLayout<apus_slice>.stride))
     informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes
     guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
-      let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount)
+      let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
+      let processors = memory.take(UInt64(processorCount) * UInt64(MemoryLayout<ProcessorState>.stride)),
+      let processorMemory = memory.take(UInt64(processorCount) * ThisProcessor.memoryByteCount)
     else { panic("boot: too little memory for the kernel's tables") }
     information = tables
     frameTable = tables + 4096
@@ -107,6 +113,8 @@ private struct Layout {
     self.vectors = vectors
     self.state = state
     self.console = console
+    self.processors = processors
+    self.processorMemory = processorMemory
   }
 }
 
@@ -155,6 +163,17 @@ private func start(
   let boundTicks = interrupts.ticksPerSecond / 1000 * (info.setting("critical-milliseconds") ?? 1000)
   let initialVectors = KernelBytes(physical: layout.vectors, count: 4096)
   ThisProcessor.prepareInitialVectors(initialVectors)
+  let processors = Table<ProcessorState>(physical: layout.processors, count: layout.processorCount)
+  let timelineBytes = UInt64(layout.environmentCount) * UInt64(MemoryLayout<apus_slice>.stride)
+  for index in 0..<layout.processorCount {
+    processors.record(index).initialize(
+      ProcessorState(
+        index: index,
+        timeline: Timeline(
+          slices: Table(
+            physical: layout.timeline + UInt64(index) * timelineBytes, count: layout.environmentCount))))
+  }
+  ThisProcessor.start(memory: layout.processorMemory, state: processors.record(0).kernelAddress)
   install(
     Kernel(
       frames: ledger,
@@ -162,7 +181,6 @@ private func start(
       environments: EnvironmentTable(
         environments: Table(physical: layout.environmentTable, count: layout.environmentCount),
         environmentLimit: layout.environmentCount - layout.environmentCount / 8),
-      timeline: Timeline(slices: Table(physical: layout.timeline, count: layout.environmentCount)),
       interrupts: interrupts,
       processor: processor,
       console: Console(
@@ -172,7 +190,8 @@ private func start(
       words: WordBuffer(physical: layout.words),
       bytes: KernelBytes(physical: layout.bytes, count: 4096),
       information: Record(physical: layout.information),
-      initialVectors: initialVectors),
+      initialVectors: initialVectors,
+      processors: processors),
     at: layout.state)
 
   let page = kernel.information
@@ -186,6 +205,7 @@ private func start(
   page.value.environment_count = UInt64(layout.environmentCount)
   page.value.timeline_offset = layout.timeline - layout.information
   page.value.slice_count = UInt64(layout.environmentCount)
+  page.value.processor_count = UInt64(layout.processorCount)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
   makeFirstEnvironment(module)

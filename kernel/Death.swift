@@ -14,7 +14,7 @@ import CShims
 /// the whole account ends with it.
 func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
   accountTime()
-  let slot = kernel.current
+  let slot = here.current
   let account = kernel.environments.environments[slot].account
   let critical = ThisProcessor.userArea.value.critical != 0
   report(slot, cause: cause, rip: rip, address: address, wholeFamily: critical)
@@ -56,7 +56,7 @@ private func bury(_ slot: UInt32) {
     unpinWord(word)
     kernel.environments.environments[slot].wait_word = 0
   }
-  kernel.timeline.freeAll(of: slot, in: kernel.environments)
+  here.timeline.freeAll(of: slot, in: kernel.environments)
   let record = kernel.environments.environments[slot]
   kernel.frames.unpin(record.uarea_frame)
   pinEnded(record.uarea_frame)
@@ -66,7 +66,7 @@ private func bury(_ slot: UInt32) {
 
 /// Runs on the kernel's own tables, so that the root of a dead environment can be freed.
 func leaveAddressSpace() {
-  kernel.loadedRoot = 0
+  here.loadedRoot = 0
   ThisProcessor.useKernelRoot()
 }
 

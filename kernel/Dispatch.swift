@@ -117,7 +117,7 @@ private func sleep(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   if word != 0, PhysicalMemory.word(word) != a.a1 { return .value(1) }
   if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return .value(1) }
   if word != 0 { try pinWord(word) }
-  kernel.environments.sleep(kernel.current, word: word, value: a.a1, deadline: a.a2)
+  kernel.environments.sleep(here.current, word: word, value: a.a1, deadline: a.a2)
   accountTime()
   if let target { runDirected(to: target) }
   runNext()
@@ -152,13 +152,13 @@ private func isKernelFrame(_ frame: UInt64) -> Bool {
 private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
   let slot = try kernel.environments.slot(of: a.a2, by: capability, needing: .write)
-  let slice = try kernel.timeline.allocate(a.a1 == UInt64.max ? nil : a.a1, for: slot, in: kernel.environments)
+  let slice = try here.timeline.allocate(a.a1 == UInt64.max ? nil : a.a1, for: slot, in: kernel.environments)
   return .value(UInt64(slice))
 }
 
 private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  try kernel.timeline.free(a.a1, by: capability, in: kernel.environments)
+  try here.timeline.free(a.a1, by: capability, in: kernel.environments)
   return .value(0)
 }
 
@@ -243,7 +243,7 @@ private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   perform(
     try kernel.tables.writeEntries(
       kernel.words, count: a.a3, at: a.a2, root: a.a1,
-      caller: PageCaller(account: try account(of: tables), currentRoot: kernel.loadedRoot), tables: tables,
+      caller: PageCaller(account: try account(of: tables), currentRoot: here.loadedRoot), tables: tables,
       mapped: mapped))
   return .value(a.a3)
 }
@@ -255,7 +255,7 @@ private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> Outcome
   perform(
     try kernel.tables.protectEntries(
       count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
-      caller: PageCaller(account: try account(of: tables), currentRoot: kernel.loadedRoot), tables: tables,
+      caller: PageCaller(account: try account(of: tables), currentRoot: here.loadedRoot), tables: tables,
       mapped: mapped))
   return .value(a.a3 & 0xffff)
 }
@@ -287,7 +287,7 @@ private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> Outc
     let target: UInt32? = a.a2 == 0 ? nil : try kernel.environments.slot(of: a.a2)
     accountTime()
     leaveAddressSpace()
-    let ended = kernel.current
+    let ended = here.current
     end(ended, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
     beginReclaim(account)
     if let target, target != ended { runDirected(to: target) }
@@ -295,7 +295,7 @@ private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> Outc
   }
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
   let slot = try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
-  if slot == kernel.current { return try environmentKill(CallArguments(a0: a.a0, a1: 0, a2: 0, a3: 0, a4: 0)) }
+  if slot == here.current { return try environmentKill(CallArguments(a0: a.a0, a1: 0, a2: 0, a3: 0, a4: 0)) }
   let account = kernel.environments.environments[slot].account
   end(slot, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
   beginReclaim(account)
@@ -310,7 +310,7 @@ private func capabilityForge(_ a: CallArguments) throws(SystemCallError) -> Outc
   guard a.a2 <= 0xffff, a.a2 & 0xff <= 8 else { throw .invalid }
   let forged = try capability.forge(
     name: a.a3, length: UInt8(a.a2 & 0xff), rights: Rights(rawValue: UInt8(a.a2 >> 8)))
-  _ = kernel.environments.setCapability(forged, at: a.a1, of: kernel.current)
+  _ = kernel.environments.setCapability(forged, at: a.a1, of: here.current)
   return .value(0)
 }
 
@@ -323,7 +323,7 @@ private func capabilityGrant(_ a: CallArguments) throws(SystemCallError) -> Outc
 }
 
 private func capabilityDrop(_ a: CallArguments) -> Outcome {
-  guard kernel.environments.setCapability(nil, at: a.a0, of: kernel.current) else { return .fault(a.a0) }
+  guard kernel.environments.setCapability(nil, at: a.a0, of: here.current) else { return .fault(a.a0) }
   return .value(0)
 }
 

@@ -10,12 +10,11 @@ import CShims
 
 typealias FrameTable = Table<apus_frame>
 
-/// All that the kernel remembers.
+/// What the kernel remembers once, for all CPUs.
 struct Kernel {
   var frames: FrameLedger<FrameTable>
   let tables: PageTables<FrameTable, TableFrames>
   var environments: EnvironmentTable<Table<apus_environment>>
-  var timeline: Timeline<Table<apus_slice>>
   let interrupts: InterruptController
   let processor: Processor
   var console: Console
@@ -27,6 +26,28 @@ struct Kernel {
   /// An XSAVE area that says "everything in its initial state".
   let initialVectors: KernelBytes
 
+  /// What each CPU remembers of its own.
+  let processors: Table<ProcessorState>
+
+  /// Whether there are environments that died and still hold slices and pins.
+  var hasDying = false
+  /// Accounts without environments whose frames are still out.
+  var dying = AccountSet()
+  /// Accounts that are reclaimed but for frames that somebody else still pins.
+  var held = AccountSet()
+  /// Whether `dying` or `reclaim` has anything, and whether `held` has: asked on hot paths, which need not search.
+  var isReclaiming = false
+  var isHolding = false
+  /// The one whose frames are on their way back, and how far that is.
+  var reclaimAccount: UInt16 = 0
+  var reclaim: ReclaimCursor? = nil
+}
+
+/// What a CPU remembers of its own.
+struct ProcessorState {
+  /// The CPU's number: its place in the table of CPUs and the upper part of its slices' names.
+  let index: UInt32
+  var timeline: Timeline<Table<apus_slice>>
   /// The running environment's slot.
   var current: UInt32 = 0
   /// The root that CR3 holds.
@@ -41,18 +62,17 @@ struct Kernel {
   var slice: UInt32 = 0
   /// Whether the running environment has been told that its slice ended, and until when it may go on.
   var grace: UInt64 = 0
-  /// Whether there are environments that died and still hold slices and pins.
-  var hasDying = false
-  /// Accounts without environments whose frames are still out.
-  var dying = AccountSet()
-  /// Accounts that are reclaimed but for frames that somebody else still pins.
-  var held = AccountSet()
-  /// Whether `dying` or `reclaim` has anything, and whether `held` has: asked on hot paths, which need not search.
-  var isReclaiming = false
-  var isHolding = false
-  /// The one whose frames are on their way back, and how far that is.
-  var reclaimAccount: UInt16 = 0
-  var reclaim: ReclaimCursor? = nil
+}
+
+/// The state of the CPU that runs this code.
+var here: ProcessorState {
+  // SAFETY: the pointer is set before the CPU's first interrupt or system call, and only that CPU follows it.
+  @inline(__always) unsafeAddress { unsafe UnsafePointer(ownState()) }
+  @inline(__always) unsafeMutableAddress { unsafe ownState() }
+}
+
+@inline(__always) private func ownState() -> UnsafeMutablePointer<ProcessorState> {
+  unsafe UnsafeMutablePointer<ProcessorState>(bitPattern: UInt(apus_this_cpu().pointee.state)).unsafelyUnwrapped
 }
 
 /// Where the state lies: in memory taken at boot, so that no initialiser has to run.

@@ -43,8 +43,8 @@ func wake(_ slot: UInt32) {
 func anotherIsReady() -> Bool {
   let now = apus_rdtsc()
   var index: UInt32 = 0
-  while index < kernel.timeline.highWater {
-    if let slot = kernel.timeline.owner(of: index), slot != kernel.current {
+  while index < here.timeline.highWater {
+    if let slot = here.timeline.owner(of: index), slot != here.current {
       let state = kernel.environments.environments[slot].state
       if state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || isAwaited(slot, now: now) { return true }
     }
@@ -56,14 +56,14 @@ func anotherIsReady() -> Bool {
 /// Books the time that the running environment has used, and what it took past its slice's end.
 func accountTime() {
   let now = apus_rdtsc()
-  let slot = kernel.current
-  kernel.environments.environments[slot].ticks_used &+= now &- kernel.ranSince
-  if kernel.grace != 0 { kernel.environments.environments[slot].excess_ticks &+= now &- kernel.sliceEnd }
+  let slot = here.current
+  kernel.environments.environments[slot].ticks_used &+= now &- here.ranSince
+  if here.grace != 0 { kernel.environments.environments[slot].excess_ticks &+= now &- here.sliceEnd }
 }
 
 /// The rest of the slice goes to one environment, if it can run; otherwise on to the next slice.
 func runDirected(to slot: UInt32) -> Never {
-  if kernel.grace == 0, takeTurn(slot) == .runs { enter(slot) }
+  if here.grace == 0, takeTurn(slot) == .runs { enter(slot) }
   runNext()
 }
 
@@ -71,11 +71,11 @@ func runDirected(to slot: UInt32) -> Never {
 func runNext() -> Never {
   while true {
     if reclaimStep() { apus_take_interrupts() }  // a bounded piece of work is done: a path ends here
-    switch kernel.timeline.next(after: kernel.slice, takeTurn: takeTurn) {
+    switch here.timeline.next(after: here.slice, takeTurn: takeTurn) {
     case .slice(let index):
-      kernel.slice = index
-      kernel.timeline.countRun(of: index)
-      guard let slot = kernel.timeline.owner(of: index) else { continue }
+      here.slice = index
+      here.timeline.countRun(of: index)
+      guard let slot = here.timeline.owner(of: index) else { continue }
       kernel.environments.environments[slot].slices_used &+= 1
       beginSlice()
       enter(slot)
@@ -87,8 +87,8 @@ func runNext() -> Never {
 
 private func beginSlice() {
   let length = kernel.information.value.slice_ticks
-  kernel.sliceEnd = apus_rdtsc() &+ length
-  kernel.grace = 0
+  here.sliceEnd = apus_rdtsc() &+ length
+  here.grace = 0
   kernel.interrupts.interrupt(afterTicks: length)
 }
 
@@ -98,8 +98,8 @@ private func idle() {
   var earliest = UInt64.max
   var index: UInt32 = 0
   var sleepers = false
-  while index < kernel.timeline.highWater {
-    if let slot = kernel.timeline.owner(of: index) {
+  while index < here.timeline.highWater {
+    if let slot = here.timeline.owner(of: index) {
       sleepers = true
       earliest = min(earliest, kernel.environments.environments[slot].wait_deadline)
     }
@@ -119,19 +119,19 @@ private func enter(_ slot: UInt32) -> Never {
   let area = userArea(record.uarea_frame)
   ThisProcessor.record.value.uarea = area.kernelAddress
   ThisProcessor.record.value.environment = kernel.environments.environments.record(slot).kernelAddress
-  if record.root != kernel.loadedRoot {
-    kernel.loadedRoot = record.root
+  if record.root != here.loadedRoot {
+    here.loadedRoot = record.root
     apus_write_cr3(UInt64(record.root) << 12)
   }
-  if record.account != kernel.vectorsAccount {
-    kernel.vectorsAccount = record.account
+  if record.account != here.vectorsAccount {
+    here.vectorsAccount = record.account
     ThisProcessor.resetVectors(from: kernel.initialVectors)
   }
-  kernel.current = slot
+  here.current = slot
   kernel.environments.environments[slot].slice_upcalls &+= 1
   let now = apus_rdtsc()
-  kernel.ranSince = now
-  kernel.information.value.running_since_ticks = now
+  here.ranSince = now
+  kernel.environments.environments[slot].running_since = now
   if kernel.information.value.first_ring3_ticks == 0 {
     kernel.information.value.first_ring3_ticks = now
   }
@@ -150,7 +150,7 @@ func startFirst(root: UInt32, uarea: UInt32, entry: UInt64) throws(SystemCallErr
   _ = kernel.environments.setCapability(BootName.console, at: 1, of: slot)
   _ = kernel.environments.setCapability(BootName.machine, at: 2, of: slot)
   _ = kernel.environments.setCapability(BootName.root, at: 3, of: slot)
-  _ = try kernel.timeline.allocate(nil, for: slot, in: kernel.environments)
+  _ = try here.timeline.allocate(nil, for: slot, in: kernel.environments)
   let area = userArea(uarea)
   area.value.slice_begin_entry = entry
   area.value.critical = 1  // until it has entries, a slice end would have nowhere to go

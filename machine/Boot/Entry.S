@@ -313,8 +313,10 @@ apus_enter:
   sysretq
 
 /* ---- tables ----------------------------------------------------------------------------------------- */
+/* apus_load_tables(record = rdi): the interrupt descriptors are the same for all processors and made by each. */
   .globl apus_load_tables
 apus_load_tables:
+  movq %rdi, %r8
   movl $7, %eax
   xorl %ecx, %ecx
   movq %rbx, %rsi                         /* CPUID writes rbx, which a function keeps */
@@ -350,24 +352,34 @@ apus_load_tables:
   movq %rax, 8(%rdi,%rcx)
   addq $16, %rsi
   jmp 1b
-3:leaq task_state(%rip), %rax
-  leaq apus_kernel_stack_top(%rip), %rcx
+3:leaq APUS_CPU_TASK_STATE(%r8), %rax
+  leaq APUS_CPU_MEMORY(%r8), %rcx
   movq %rcx, 4(%rax)
-  leaq stack_debug_top(%rip), %rcx
+  leaq APUS_CPU_DEBUG_TOP(%r8), %rcx
   movq %rcx, 36(%rax)
-  leaq stack_nmi_top(%rip), %rcx
+  leaq APUS_CPU_NMI_TOP(%r8), %rcx
   movq %rcx, 44(%rax)
-  leaq stack_double_top(%rip), %rcx
+  leaq APUS_CPU_DOUBLE_TOP(%r8), %rcx
   movq %rcx, 52(%rax)
   movw $104, 102(%rax)                    /* no I/O bitmap */
-  leaq apus_descriptors + APUS_SELECTOR_TASK(%rip), %rdi
+  leaq apus_descriptors(%rip), %rsi
+  leaq APUS_CPU_DESCRIPTORS(%r8), %rdi
+  movl $8, %ecx
+  cld
+  rep movsq
+  leaq APUS_CPU_DESCRIPTORS + APUS_SELECTOR_TASK(%r8), %rdi
   movw %ax, 2(%rdi)
   shrq $16, %rax
   movb %al, 4(%rdi)
   movb %ah, 7(%rdi)
   shrq $16, %rax
   movq %rax, 8(%rdi)
-  lgdt descriptors_pointer(%rip)
+  subq $16, %rsp
+  movw $8 * 8 - 1, 6(%rsp)
+  leaq APUS_CPU_DESCRIPTORS(%r8), %rax
+  movq %rax, 8(%rsp)
+  lgdt 6(%rsp)
+  addq $16, %rsp
   lidt interrupts_pointer(%rip)
   movl $APUS_SELECTOR_TASK, %eax
   ltr %ax
@@ -386,9 +398,6 @@ apus_descriptors:
   .quad 0x00cff3000000ffff                /* user data */
   .quad 0x00affb000000ffff                /* user code */
   .quad 0x0000890000000067, 0             /* task state */
-descriptors_pointer:
-  .word 8 * 8 - 1
-  .quad apus_descriptors
 interrupts_pointer:
   .word 4095
   .quad interrupt_descriptors
@@ -441,15 +450,6 @@ stubs:
   .section .bss
   .balign 4096
 interrupt_descriptors: .skip 4096
-  .skip 16384                             /* a second fault from here may end an environment and go on to the next */
-stack_debug_top: .skip 4096
-stack_nmi_top: .skip 4096
-stack_double_top:
-  .balign 64
-task_state: .skip 104
-  .balign 64
-  .globl apus_cpu0
-apus_cpu0: .skip 64
 
 /* The end of the list of CLAC sites. */
   .section .rodata.clac, "a"

@@ -76,20 +76,5 @@ public struct Processor {
     apus_xsetbv(0, mask)
     extendedStateMask = mask
     extendedStateSize = UInt64(apus_cpuid(0xd, 0).ebx)
-
-    apus_load_tables()
-    apus_wrmsr(0xc000_0081, 0x18 << 48 | 0x08 << 32)  // STAR
-    apus_wrmsr(0xc000_0084, 0x4_7700)  // SFMASK: AC, NT, IOPL, DF, IF, TF
-  }
-
-  /// Points SYSCALL at the kernel's entry and the GS base at the processor's record.
-  ///
-  /// - Parameters:
-  ///   - systemCallEntry: Address of the entry.
-  ///   - record: Address of the processor's record.
-  public func setEntries(systemCallEntry: UInt64, record: UInt64) {
-    apus_wrmsr(0xc000_0082, systemCallEntry)  // LSTAR
-    apus_wrmsr(0xc000_0101, record)  // GS base
-    apus_wrmsr(0xc000_0102, 0)  // the user's GS base, until SWAPGS
   }
 }

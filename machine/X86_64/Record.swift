@@ -25,6 +25,9 @@ import CShims
     @inline(__always) nonmutating unsafeMutableAddress { unsafe base }
   }
 
+  /// Writes the record into memory that holds none yet.
+  public func initialize(_ value: consuming Value) { unsafe base.initialize(to: value) }
+
   /// Its kernel address.
   public var kernelAddress: UInt64 { unsafe UInt64(UInt(bitPattern: base)) }
 }
@@ -89,12 +92,28 @@ public enum ThisProcessor {
     Record(kernelAddress: record.value.environment)
   }
 
-  /// Prepares the record and tells the processor where system calls enter.
-  public static func start(_ processor: Processor) {
-    // SAFETY: only the symbols' addresses are used. Three words pushed at entry leave the stack aligned for a call.
-    unsafe record.value.stack = UInt64(UInt(bitPattern: apus_kernel_stack_top_address())) - 8
-    unsafe processor.setEntries(
-      systemCallEntry: UInt64(UInt(bitPattern: apus_system_call_entry_address())), record: record.kernelAddress)
+  /// Bytes of a processor's own memory: its record and descriptor tables, three stacks for exceptions that need
+  /// their own, the kernel stack.
+  public static var memoryByteCount: UInt64 { UInt64(APUS_CPU_MEMORY) }
+
+  /// Loads the descriptor tables and tells the processor where system calls enter.
+  ///
+  /// - Parameters:
+  ///   - memory: Physical address of `memoryByteCount` zeroed bytes, this processor's for good.
+  ///   - state: Kernel address of what the kernel keeps for this processor.
+  public static func start(memory: UInt64, state: UInt64) {
+    let own = Record<apus_cpu>(physical: memory)
+    own.value.address = own.kernelAddress
+    own.value.state = state
+    // Three words pushed at entry leave the stack aligned for a call.
+    own.value.stack = own.kernelAddress + memoryByteCount - 8
+    apus_load_tables(own.kernelAddress)
+    apus_wrmsr(0xc000_0081, 0x18 << 48 | 0x08 << 32)  // STAR
+    apus_wrmsr(0xc000_0084, 0x4_7700)  // SFMASK: AC, NT, IOPL, DF, IF, TF
+    // SAFETY: only the symbol's address is used.
+    unsafe apus_wrmsr(0xc000_0082, UInt64(UInt(bitPattern: apus_system_call_entry_address())))  // LSTAR
+    apus_wrmsr(0xc000_0101, own.kernelAddress)  // GS base
+    apus_wrmsr(0xc000_0102, 0)  // the user's GS base, until SWAPGS
   }
 
   /// Loads the kernel's own root: no application's address space is in use then.

@@ -119,7 +119,7 @@ struct apus_information {
   uint64_t console_input_count;      /* bytes that have arrived since boot: a word to sleep on */
   uint64_t console_output_count;     /* bytes that the device has taken since boot: a word to sleep on */
   uint64_t first_ring3_ticks;        /* counter when ring 3 ran first */
-  uint64_t running_since_ticks;      /* counter when the running environment began to run; ticks_used is older */
+  uint64_t processor_count;          /* CPUs; each has slice_count slices, one timeline after the other */
   uint64_t idle_ticks;               /* time halted */
   uint64_t extended_state_mask;      /* XCR0 */
   uint64_t extended_state_size;      /* bytes of an XSAVE area under that mask */
@@ -148,8 +148,10 @@ struct apus_frame {
   uint8_t type;
   uint8_t guard_length;              /* bytes of guard */
   uint16_t reserved;
+  uint32_t flush_epoch;              /* cooling: reusable when every CPU has passed this flush epoch */
+  uint32_t reserved2;
 };
-_Static_assert(sizeof(struct apus_frame) == 24, "frame record");
+_Static_assert(sizeof(struct apus_frame) == 32, "frame record");
 
 struct apus_capability {
   uint64_t name;                     /* like a guard */
@@ -189,11 +191,14 @@ struct apus_environment {
   uint64_t slices_used, ticks_used;
   uint64_t excess_ticks;             /* time taken past slice ends */
   uint64_t slices_forfeited;         /* as a penalty for it */
+  uint64_t running_since;            /* counter when it began to run; ticks_used is older */
+  uint32_t running_on;               /* 1 + the CPU that runs it, or 0 */
+  uint32_t reserved1;
   uint64_t last_cause;               /* dying: why; APUS_SAVE_CAUSE's shape */
   uint64_t last_rip, last_address;
   struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
 };
-_Static_assert(sizeof(struct apus_environment) == 272, "environment record");
+_Static_assert(sizeof(struct apus_environment) == 288, "environment record");
 
 struct apus_slice {
   uint32_t environment;              /* slot, or APUS_SLICE_FREE */

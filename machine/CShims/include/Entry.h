@@ -10,6 +10,15 @@
 #define APUS_CPU_USER_RSP 0x18
 #define APUS_CPU_USER_RAX 0x20
 #define APUS_CPU_SYSTEM_CALL 0x28  /* frame of the system call in progress */
+#define APUS_CPU_SELF 0x30         /* kernel address of this record */
+#define APUS_CPU_DESCRIPTORS 0x80
+#define APUS_CPU_TASK_STATE 0xc0
+/* A processor's own memory: this record's page; the stack of debug exceptions, as large as the kernel stack, since a
+ * second fault from there may end an environment and go on to the next; NMI's; double faults'; the kernel stack. */
+#define APUS_CPU_DEBUG_TOP 0x5000
+#define APUS_CPU_NMI_TOP 0x6000
+#define APUS_CPU_DOUBLE_TOP 0x7000
+#define APUS_CPU_MEMORY 0xb000
 
 #define APUS_ENVIRONMENT_CALLS 80  /* checked against struct apus_environment below */
 #define APUS_ENVIRONMENT_EXCEPTIONS 72
@@ -35,6 +44,11 @@ struct apus_cpu {
   uint64_t uarea, environment; /* kernel addresses */
   uint64_t stack, user_rsp, user_rax;
   uint64_t system_call;        /* kernel address of its frame */
+  uint64_t address;            /* kernel address of this record */
+  uint64_t state;              /* kernel address of what Swift keeps for this processor */
+  uint64_t reserved[8];
+  uint64_t descriptors[8];
+  uint8_t task_state[104];
 };
 
 /* What a system call left on the kernel stack. */
@@ -49,12 +63,14 @@ struct apus_trap_frame {
 
 _Static_assert(__builtin_offsetof(struct apus_environment, calls) == APUS_ENVIRONMENT_CALLS, "environment");
 _Static_assert(__builtin_offsetof(struct apus_environment, exception_upcalls) == APUS_ENVIRONMENT_EXCEPTIONS, "environment");
+_Static_assert(__builtin_offsetof(struct apus_cpu, address) == APUS_CPU_SELF, "cpu");
+_Static_assert(__builtin_offsetof(struct apus_cpu, descriptors) == APUS_CPU_DESCRIPTORS, "cpu");
+_Static_assert(__builtin_offsetof(struct apus_cpu, task_state) == APUS_CPU_TASK_STATE, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, system_call) == APUS_CPU_SYSTEM_CALL, "cpu");
 
-extern struct apus_cpu apus_cpu0;
 /* Symbols of the linker script; Swift asks for their addresses. */
 extern uint8_t apus_kernel_start[], apus_text_end[], apus_rodata_end[], apus_kernel_end[];
-extern uint8_t apus_kernel_stack_top[], apus_system_call_entry[];
+extern uint8_t apus_system_call_entry[];
 extern uint64_t apus_kernel_root[512];
 #define APUS_ADDRESS_OF(symbol) \
   static inline __attribute__((always_inline)) uint8_t *_Nonnull symbol##_address(void) { return (uint8_t *)symbol; }
@@ -62,13 +78,16 @@ APUS_ADDRESS_OF(apus_kernel_start)
 APUS_ADDRESS_OF(apus_text_end)
 APUS_ADDRESS_OF(apus_rodata_end)
 APUS_ADDRESS_OF(apus_kernel_end)
-APUS_ADDRESS_OF(apus_kernel_stack_top)
 APUS_ADDRESS_OF(apus_system_call_entry)
 static inline __attribute__((always_inline)) uint64_t *_Nonnull apus_kernel_root_address(void) { return apus_kernel_root; }
-static inline __attribute__((always_inline)) struct apus_cpu *_Nonnull apus_this_cpu(void) { return &apus_cpu0; }
+static inline __attribute__((always_inline)) struct apus_cpu *_Nonnull apus_this_cpu(void) {
+  struct apus_cpu *self;
+  __asm__("movq %%gs:%c1, %0" : "=r"(self) : "i"(APUS_CPU_SELF));
+  return self;
+}
 
-/* Loads descriptor tables, the task state and the system call registers. */
-void apus_load_tables(void);
+/* Loads the descriptor tables that belong to a processor's record. */
+void apus_load_tables(uint64_t record);
 
 /* Leaves ring 0 for `entry` on `stack` with every general register zero; abandons the kernel stack.
  * `gs` and `fs` become the GS and FS base. */
