@@ -9,7 +9,7 @@
 # apus: tools: yes
 # apus: compare: host
 # apus: status: 7
-# apus: timeout: 400
+# apus: timeout: 1200
 # apus: memory: 512M
 
 export LC_ALL=C TZ=UTC0
@@ -166,8 +166,8 @@ sh -c 'kill -STOP $$; exit 9' & stopped=$!
 while kill -CONT $stopped 2>/dev/null; do sleep 0.01; done
 wait $stopped; echo "continued: $?"
 check 143 timeout 0.2 sleep 10
-check 0 timeout 5 true
-x=$( (sleep 0.1; echo late) & echo early; wait ); echo $x
+check 0 timeout 500 true
+mkfifo go; x=$( (read -r w <go; echo late) & echo early; echo >go; wait ); echo $x; rm go
 
 title traps and signals
 sh -c 'trap "echo caught USR1" USR1; kill -USR1 $$; echo after'

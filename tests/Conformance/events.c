@@ -119,7 +119,7 @@ static void signals(void) {
   int process = (int)syscall(SYS_pidfd_open, child, 0);
   if (process >= 0) {
     struct pollfd end = {process, POLLIN, 0};
-    SHOW(poll(&end, 1, 10000));
+    SHOW(poll(&end, 1, 1000000));
     close(process);
   } else
     say("pidfd_open: %s\n", error_name(errno));

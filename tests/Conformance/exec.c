@@ -4,7 +4,7 @@
 // apus: compare: host
 // apus: arguments: one "two words" ""
 // apus: env: GREETING=hello world
-// apus: timeout: 120
+// apus: timeout: 600
 //
 // The program runs itself in different parts: its second argument then starts with "part:".
 

@@ -2,7 +2,7 @@
 // files.c: opening, reading, writing, positions, sizes and what stat says.
 //
 // apus: compare: host
-// apus: timeout: 120
+// apus: timeout: 600
 
 #include "check.h"
 
@@ -307,7 +307,7 @@ static void facts(void) {
   times[1].tv_nsec = UTIME_NOW;
   SHOW(futimens(file, times));
   CHECK(fstat(file, &again) == 0);
-  say("%ld, now %d\n", (long)again.st_atim.tv_sec, labs(again.st_mtim.tv_sec - time(NULL)) < 5);
+  say("%ld, now %d\n", (long)again.st_atim.tv_sec, labs(again.st_mtim.tv_sec - time(NULL)) < 100);
   times[0].tv_nsec = -1;
   SHOW(futimens(file, times));
   SHOW(utimensat(AT_FDCWD, "missing", NULL, 0));

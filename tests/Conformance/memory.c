@@ -2,7 +2,7 @@
 // memory.c: mappings, protection, faults and their signals, copies after fork, the heap and the stack.
 //
 // apus: compare: host
-// apus: timeout: 120
+// apus: timeout: 600
 
 #include "check.h"
 

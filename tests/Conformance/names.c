@@ -2,7 +2,7 @@
 // names.c: directories, links, renaming, paths, and who may do what.
 //
 // apus: compare: host
-// apus: timeout: 120
+// apus: timeout: 600
 
 #include "check.h"
 

@@ -2,7 +2,7 @@
 // process.c: fork, vfork, clone, the ends of processes and how parents learn of them.
 //
 // apus: compare: host
-// apus: timeout: 120
+// apus: timeout: 600
 
 #include "check.h"
 

@@ -2,7 +2,7 @@
 // registers.c: a program finds in its registers what it left there, whatever comes between.
 //
 // apus: compare: host
-// apus: timeout: 120
+// apus: timeout: 600
 //
 // Patterns stand in all general registers, the flags, the x87 stack, MXCSR and the vector registers, across system
 // calls, page faults, exceptions with handlers, signals, preemption and fork.

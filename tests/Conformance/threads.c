@@ -3,7 +3,7 @@
 //
 // apus: compare: host
 // apus: flags: -O1 -pthread
-// apus: timeout: 120
+// apus: timeout: 600
 
 #include "check.h"
 

@@ -81,7 +81,7 @@ struct TestCase {
 
   var comparesWithHost: Bool { value("compare") == "host" }
 
-  var timeoutSeconds: Double { value("timeout").flatMap { Double($0) } ?? 60 }
+  var timeoutSeconds: Double { value("timeout").flatMap { Double($0) } ?? 300 }
 
   /// The status that the program is to end with; nil when that is the host's.
   var expectedStatus: Int32? {

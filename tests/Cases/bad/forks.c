@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // forks.c: a program that forks without end meets an error in time, and the machine still does its work.
 //
-// apus: timeout: 60
+// apus: timeout: 300
 // apus: memory: 64M
 // apus: stdout-has: an error, then all is well
 #include <errno.h>

@@ -6,5 +6,5 @@
 // apus: needs: /usr/lib/x86_64-linux-musl/musl-gcc.specs
 // apus: arguments: one "two words" ""
 // apus: env: GREETING=hello world
-// apus: timeout: 120
+// apus: timeout: 600
 #include "../exec.c"

@@ -4,5 +4,5 @@
 // apus: compare: host
 // apus: flags: -O1 -specs=/usr/lib/x86_64-linux-musl/musl-gcc.specs
 // apus: needs: /usr/lib/x86_64-linux-musl/musl-gcc.specs
-// apus: timeout: 120
+// apus: timeout: 600
 #include "../signals.c"
