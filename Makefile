@@ -14,7 +14,9 @@ SCRATCH ?= .build
 QUIETLY := </dev/null >&2
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: build run test test-long bench clean lint lines tools-for-build tools-for-run tools-for-test
+SEEDS ?= 1000
+
+.PHONY: build run test test-long bench fuzz clean lint lines tools-for-build tools-for-run tools-for-test
 
 build: tools-for-build $(B)/apus kernel libos
 
@@ -50,6 +52,11 @@ test test-long: tools-for-test
 bench: tools-for-run
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build $(QUIETLY)
 	@./apus bench </dev/null
+
+# Random calls from SEEDS seeds, FIRST the first of them.
+fuzz: tools-for-test
+	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
+	@tools/fuzz $(SEEDS) $(FIRST)
 
 tools-for-build tools-for-run tools-for-test:
 	@tools/require $(patsubst tools-for-%,%,$@) $(QUIETLY)

@@ -1,152 +1,186 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzz.swift: families that make calls at random, with arguments that are right often enough to do harm.
+// Fuzz.swift: families that make calls at random, several at once, and what has to hold when they are gone.
 //
-// Each round a new family gets its own capability and some frames, and calls away, destroying itself sooner or later.
-// The rest of the machine has to be what it was: its mappings, its environments, and in the end every frame.
+// From each seed come three new families, each with a capability for the next one's resources, which call away,
+// destroying themselves and each other sooner or later; those that die early have successors. After each seed the
+// kernel's ledgers are recomputed, and a neighbour's memory and share of time have to be what they were.
 
 import ApusABI
 
-/// A small generator (xorshift64*); its state is a word of the u-area.
-private struct Random {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed | 1 }
-
-  mutating func next() -> UInt64 {
-    state ^= state >> 12
-    state ^= state << 25
-    state ^= state >> 27
-    return state &* 0x2545_f491_4f6c_dd1d
-  }
-
-  mutating func below(_ limit: UInt64) -> UInt64 { next() % limit }
+/// The seeds of a run.
+struct FuzzPlan {
+  /// The first seed, and how many there are.
+  let first: UInt64
+  let count: UInt64
+  /// Calls that are made from each seed, at least.
+  let calls: UInt64
+  /// Whether the counter counts instructions, so that shares of time can be judged; only failures and the sum are
+  /// told then, and all figures.
+  let isVirtual: Bool
 }
 
-/// Where a fuzzing child keeps its lists: the end of its own stack pages.
-private func listAddress(_ uarea: UInt64) -> UInt64 { uarea + 0x4000 }
-
-/// The number of calls that one child makes at most.
-private let callLimit: UInt64 = 3000
-
-@c @used func hostile_body_fuzz(_ uarea: UInt64) {
-  var random = Random(seed: load64(uarea + UInt64(UA_WORD2)))
-  let information = Information.page
-  let root = Information.ownRoot
-  let handle = Information.ownHandle
-  let list = listAddress(uarea)
-  var lastValue: UInt64 = 0
-  var lastFrame: UInt64 = 0
-  for _ in 0..<callLimit {
-    // A fault of its own making ends it, which is part of the game.
-    func argument() -> UInt64 {
-      switch random.below(20) {
-      case 0, 1, 2, 3: return Slot.other
-      case 4: return Slot.other | Slot.other << 8
-      case 5: return random.below(9)
-      case 6, 7: return root
-      case 8: return handle
-      case 9, 10: return list
-      case 11: return lastValue
-      case 12: return lastFrame
-      case 13: return uarea + random.below(64) * 4096
-      case 14: return UInt64(APUS_LIBOS_BASE) + random.below(1 << 12) << 12
-      case 15: return random.below(information.frame_count + 4)
-      case 16: return 1 << random.below(64)
-      case 17: return UInt64.max - random.below(16)
-      case 18: return random.below(64)
-      default: return random.next()
-      }
-    }
-    // Entries and frame numbers, some of them its own.
-    for index in 0..<UInt64(4) {
-      let frame = random.below(2) == 0 ? lastFrame : argument()
-      store64(list + index * 8, random.below(2) == 0 ? frame : frame << 12 | random.next() & 0x63 | Entry.noExecute)
-    }
-    let numbers: [20 of UInt64] = [
-      0x08, 0x09, 0x10, 0x10, 0x10, 0x11, 0x12, 0x18, 0x18, 0x18, 0x19, 0x1a, 0x1a, 0x1a, 0x1b, 0x20, 0x21, 0x28, 0x29,
-      0x2a,
-    ]
-    var number = numbers[Int(random.below(20))]
-    if random.below(50) == 0 { number = random.below(64) }
-    // Ending itself, yields and sleeps are for the end; powering off it has no capability for.
-    if number == 1 || number == 2 { continue }
-    var first = argument()
-    if random.below(3) != 0 { first = number == 0x1a || number == 0x1b ? Slot.other | Slot.other << 8 : Slot.other }
-    // Too many frames, and nobody else has any.
-    let second = number == 0x10 && random.below(4) != 0 ? list : argument()
-    let third = number == 0x10 ? random.below(5) : argument()
-    let answer = Kernel.call(
-      number: UInt64(APUS_CALL_BIT) | number, first, second, third, argument(), argument())
-    if let value = answer.value {
-      set_uarea_word(UInt32(UA_WORD3), uarea_word(UInt32(UA_WORD3)) + 1)
-      lastValue = value
-      if number == 0x10, value > 0 { lastFrame = load64(list) }
-    }
-    set_uarea_word(UInt32(UA_WORD), uarea_word(UInt32(UA_WORD)) + 1)
-  }
-  Kernel.call(.environmentKill)
-  while true {}
+func fuzzChecks(_ report: inout Report) {
+  fuzz(FuzzPlan(first: 1, count: 10, calls: 1000, isVirtual: false), &report)
 }
 
-/// Ends every environment of an account.
-private func endAll(of account: UInt64) {
-  for slot in 0..<Information.page.environment_count {
-    let record = Information.environment(slot: slot)
-    let isLive =
-      record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-    if isLive, UInt64(record.account) == account {
-      Kernel.call(.environmentKill, Slot.other, UInt64(record.generation) << 32 | (slot + 1))
-    }
-  }
+/// For `make fuzz`: the start command says which seeds.
+func seededFuzzChecks(_ report: inout Report) {
+  let plan = FuzzPlan(
+    first: StartCommand.number("first=") ?? 1, count: StartCommand.number("seeds=") ?? 50,
+    calls: StartCommand.number("calls=") ?? 2200, isVirtual: true)
+  fuzz(plan, &report)
 }
 
-private func isGone(_ account: UInt64) -> Bool {
-  for slot in 0..<Information.page.environment_count {
-    let record = Information.environment(slot: slot)
-    if record.state != UInt32(APUS_ENVIRONMENT_FREE), UInt64(record.account) == account { return false }
+private func fuzz(_ plan: FuzzPlan, _ report: inout Report) {
+  var grammar = Check("fuzz", "every call of the ABI has a line in FuzzGrammar.swift")
+  if let missing = FuzzGrammar.missing { grammar.expect(false, "this number has none", missing) }
+  report.finish(grammar)
+
+  var preparation = Check("fuzz", "preparation")
+  guard mapStatistics(), let neighbour = FuzzNeighbour(), let ledger = FuzzLedger() else {
+    return report.notTried(preparation)
+  }
+  ledger.verify(&preparation)
+  if !plan.isVirtual || !preparation.holds { report.finish(preparation) }
+
+  for seed in plan.first..<plan.first + plan.count {
+    var check = Check("fuzz", "families that call at random, seed", seed)
+    if plan.isVirtual { tellSeed(seed) }
+    run(seed, plan, neighbour, ledger, &check)
+    if !plan.isVirtual || !check.holds { report.finish(check) }
+    // What comes after a failure has no meaning.
+    if !check.holds { break }
+  }
+  neighbour.end()
+
+  var sum = Check("fuzz", "calls that were made:", FuzzStatistics.calls)
+  sum.expect(FuzzStatistics.calls >= plan.count * plan.calls, "too few", FuzzStatistics.calls)
+  sum.expect(FuzzStatistics.neighbourRounds > plan.count, "rounds of the neighbour", FuzzStatistics.neighbourRounds)
+  report.finish(sum)
+  if plan.isVirtual { tellStatistics() }
+}
+
+private func mapStatistics() -> Bool {
+  for page in 0..<FuzzStatistics.pages where OwnTables.entry(FuzzStatistics.base + page * 4096) == 0 {
+    guard Memory.mapFresh(at: FuzzStatistics.base + page * 4096) != nil else { return false }
   }
   return true
 }
 
-func fuzzChecks(_ report: inout Report) { fuzz(rounds: 100, quietly: false, &report) }
+// MARK: One seed
 
-/// For the long tests; only what fails is told.
-func longFuzzChecks(_ report: inout Report) { fuzz(rounds: 4000, quietly: true, &report) }
+/// The account of a random family: none is used twice within some hundreds of seeds.
+private func account(_ seed: UInt64, _ number: UInt64) -> UInt64 { 0x1000 + (seed * 32 + number) % 0x4000 }
 
-private func fuzz(rounds: UInt64, quietly: Bool, _ report: inout Report) {
-  var calls: UInt64 = 0
-  for round in 0..<rounds {
-    var check = Check("fuzz", "a family that calls at random, seed", round)
-    let account = 0x0200 + round
-    let free = free_frames()
-    let before = Snapshot()
-    let started = Information.environment(slot: Information.ownSlot).calls
-    Kernel.forge(Slot.other, name: account << 48, length: 2)
-    guard
-      let child = Child(
-        0, body: address_of_hostile_body_fuzz(), foreign: Slot.other, capabilities: 1 << Slot.other,
-        changing: { store64($0 + UInt64(UA_WORD2), (round + 1) &* 0x9e37_79b9_7f4a_7c15) })
-    else {
-      check.expect(false, "no child")
-      report.finish(check)
-      return
+/// How many families one seed has at most, successors included.
+private let familyLimit: UInt64 = 31
+
+private func run(
+  _ seed: UInt64, _ plan: FuzzPlan, _ neighbour: FuzzNeighbour, _ ledger: FuzzLedger, _ check: inout Check
+) {
+  var random = FuzzRandom(seed: seed &* 0x9e37_79b9_7f4a_7c15)
+  let tables = OwnTables.sum()
+  let calls = FuzzStatistics.calls
+  let share = FuzzShare(neighbour)
+  var families: InlineArray<3, FuzzFamily?> = .init(repeating: nil)
+  var made: UInt64 = 0
+  var turns: UInt64 = 0
+  var lastCalls = calls
+  while FuzzStatistics.calls - calls < plan.calls, turns < 1200 {
+    for place in 0..<FuzzPlace.families where made < familyLimit && turns % 4 == 0 {
+      if let family = families[Int(place)], family.isLive { continue }
+      if let family = families[Int(place)] { FuzzFamily.endAll(of: family.account) }
+      // Its victim is the family that comes next, or all that the next one shares.
+      let victim = account(seed, made + 1) << 48 | (random.oneIn(2) ? 1 << 40 : 0)
+      guard
+        let family = FuzzFamily(
+          account: account(seed, made), place: place, body: address_of_hostile_body_fuzz(),
+          victim: (victim, victim >> 40 & 1 != 0 ? 3 : 2), words: (random.next(), FuzzBody.calls))
+      else { break }
+      families[Int(place)] = family
+      made += 1
+      check.expect(family.start(), "a slice for a family")
     }
-    // It ends by itself, or has come to a stop, for example by giving its only slice back.
-    _ = waitUntil(turns: 400) { !child.isLive }
-    calls += child.record.calls
-    endAll(of: account)
-    check.expect(waitUntil(turns: 2000) { isGone(account) }, "an environment of it is left")
-    Kernel.call(.capabilityDrop, Slot.other)
-    balance(free, &check)
-    // The frame table's free list has another order now, and records of the dead stay readable.
-    let later = Snapshot()
-    check.expect(later.tables == before.tables, "the page tables changed")
-    check.expect(later.timeline == before.timeline, "the timeline changed")
-    check.expect(Information.environment(slot: Information.ownSlot).calls > started, "calls counted")
-    check.expect(Information.environmentsInUse, equals: 1, "environments")
-    if !quietly || !check.holds { report.finish(check) }
+    Kernel.yield()
+    turns += 1
+    if turns & 7 == 0 { ledger.verifyAmidst(&check) }
+    // Families that sleep for good, or gave their slices back, make room.
+    if turns & 15 == 0 {
+      if FuzzStatistics.calls == lastCalls {
+        for number in 0...made { FuzzFamily.endAll(of: account(seed, number)) }
+      }
+      lastCalls = FuzzStatistics.calls
+    }
   }
-  var check = Check("fuzz", "calls that were made:", calls)
-  check.expect(calls > rounds * 20, "too few", calls)
-  report.finish(check)
+  for number in 0...made { FuzzFamily.endAll(of: account(seed, number)) }
+  _ = ledger.settle(turns: 100)
+  // What one of them took in the name of a family without environments is nobody's to return but ours.
+  for number in 0...made where ledger.charges(account(seed, number)) { FuzzFamily.sweep(account(seed, number)) }
+  check.expect(ledger.settle(turns: 20_000), "what the dead had has not come back")
+  ledger.verify(&check)
+  check.expect(OwnTables.sum() == tables, "the page tables of the first family changed")
+  neighbour.verify(&check)
+  if plan.isVirtual { share.verify(&check) }
+}
+
+/// The neighbour's share of time, in the kernel's own counts.
+private struct FuzzShare {
+  private let neighbour: FuzzNeighbour
+  private let slot: UInt64
+  private let turns: UInt64
+  private let ticks: UInt64
+  private let ownTurns: UInt64
+
+  init(_ neighbour: FuzzNeighbour) {
+    self.neighbour = neighbour
+    slot = Information.ownSlot
+    turns = neighbour.family.record.slices_used
+    ticks = neighbour.family.record.ticks_used
+    ownTurns = Information.environment(slot: slot).slices_used
+  }
+
+  /// One slice like the first family's: it had as many turns, and used each to its end.
+  func verify(_ check: inout Check) {
+    let record = neighbour.family.record
+    let turns = record.slices_used - turns
+    let own = Information.environment(slot: slot).slices_used - ownTurns
+    check.expect(turns + 2 >= own, "the neighbour had fewer turns than another with one slice", turns)
+    let ticks = record.ticks_used - ticks
+    let expected = (turns > 0 ? turns - 1 : 0) * Information.page.slice_ticks
+    check.expect(ticks >= expected - expected / 50, "the neighbour's turns were cut short", ticks)
+  }
+}
+
+// MARK: Telling
+
+/// What is being tried: the last such line names the seed if the machine stops.
+private func tellSeed(_ seed: UInt64) {
+  var line = Line()
+  line.put("# fuzz seed ")
+  line.put(seed)
+  line.send()
+}
+
+/// Lines that `tools/fuzz` adds up: calls of each number, those that succeeded, ticks of the longest.
+private func tellStatistics() {
+  for number in 0..<FuzzGrammar.numbers where SystemCall(rawValue: UInt32(number)) != nil {
+    var line = Line()
+    line.put("fuzz call ")
+    line.put(number)
+    line.put(" made ")
+    line.put(FuzzStatistics.calls(of: number))
+    line.put(" succeeded ")
+    line.put(FuzzStatistics.successes(of: number))
+    line.put(" ticks ")
+    line.put(FuzzStatistics.longest(of: number))
+    line.send()
+  }
+  var line = Line()
+  line.put("fuzz total ")
+  line.put(FuzzStatistics.calls)
+  line.put(" succeeded ")
+  line.put(FuzzStatistics.successes)
+  line.put(" environments ")
+  line.put(FuzzStatistics.attackers)
+  line.send()
 }

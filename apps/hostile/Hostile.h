@@ -49,6 +49,10 @@ HOSTILE_INLINE void fill_words(uint64_t address, uint64_t count, uint64_t value)
   for (uint64_t i = 0; i < count; i++) ((volatile uint64_t *)address)[i] = value;
 }
 
+HOSTILE_INLINE void copy_words(uint64_t to, uint64_t from, uint64_t count) {
+  for (uint64_t i = 0; i < count; i++) ((volatile uint64_t *)to)[i] = ((const volatile uint64_t *)from)[i];
+}
+
 /* The information page. */
 HOSTILE_INLINE struct apus_information information_page(void) {
   struct apus_information copy;

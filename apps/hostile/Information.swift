@@ -16,8 +16,11 @@ enum Information {
   static func frame(_ number: UInt64) -> apus_frame {
     frame_record_at(base + page.frame_table_offset + number * frameSize)
   }
+  static func frameType(_ number: UInt64) -> UInt8 { frame(number).type }
   static func environment(slot: UInt64) -> apus_environment { environment_record_at(environmentAddress(slot: slot)) }
-  static func environmentAddress(slot: UInt64) -> UInt64 { base + page.environment_table_offset + slot * environmentSize }
+  static func environmentAddress(slot: UInt64) -> UInt64 {
+    base + page.environment_table_offset + slot * environmentSize
+  }
   static func slice(_ number: UInt64) -> apus_slice { slice_record_at(base + page.timeline_offset + number * 16) }
 
   /// The slot of a handle.
@@ -61,7 +64,8 @@ struct Snapshot: Equatable {
   /// Takes the sums.
   init() {
     let page = Information.page
-    frames = sum_words(UInt64(APUS_INFORMATION_BASE) + page.frame_table_offset, page.frame_count * Information.frameSize / 8, 1)
+    frames = sum_words(
+      UInt64(APUS_INFORMATION_BASE) + page.frame_table_offset, page.frame_count * Information.frameSize / 8, 1)
     free = page.frames_free
     var sum: UInt64 = 1
     for slot in 0..<page.environment_count {

@@ -54,11 +54,11 @@ private func runGroups(_ report: inout Report) {
   run("isolation", isolationChecks)
   run("death", deathChecks)
   run("fuzz", fuzzChecks)
-  if StartCommand.names("fuzz-long", orNothing: false) { longFuzzChecks(&report) }
+  if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }
 }
 
 /// The start command's words, in the boot module.
-private enum StartCommand {
+enum StartCommand {
   /// Whether a group is to run: it is named, or none is.
   static func names(_ group: StaticString, orNothing: Bool = true) -> Bool {
     var word = UInt64(APUS_MODULE_BASE) + image_command_offset()
@@ -73,14 +73,38 @@ private enum StartCommand {
     return false
   }
 
+  /// The decimal number that follows a prefix in one of the words.
+  static func number(_ prefix: StaticString) -> UInt64? {
+    var word = UInt64(APUS_MODULE_BASE) + image_command_offset()
+    while load8(word) != 0 { word = next(word) }
+    word = next(word + 1)
+    while load8(word) != 0 {
+      if starts(word, prefix) {
+        var at = word + UInt64(prefix.utf8CodeUnitCount)
+        var value: UInt64 = 0
+        while load8(at) != 0 {
+          value = value &* 10 &+ UInt64(load8(at) &- 48)
+          at += 1
+        }
+        return value
+      }
+      word = next(word)
+    }
+    return nil
+  }
+
   private static func next(_ word: UInt64) -> UInt64 {
     var at = word
     while load8(at) != 0 { at += 1 }
     return at + 1
   }
 
-  private static func matches(_ word: UInt64, _ text: StaticString) -> Bool {
+  private static func starts(_ word: UInt64, _ text: StaticString) -> Bool {
     for index in 0..<text.utf8CodeUnitCount where load8(word + UInt64(index)) != text.utf8Start[index] { return false }
-    return load8(word + UInt64(text.utf8CodeUnitCount)) == 0
+    return true
+  }
+
+  private static func matches(_ word: UInt64, _ text: StaticString) -> Bool {
+    starts(word, text) && load8(word + UInt64(text.utf8CodeUnitCount)) == 0
   }
 }
