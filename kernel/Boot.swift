@@ -194,6 +194,9 @@ private func start(
       processors: processors),
     at: layout.state)
 
+  ThisProcessor.record.value.environments = kernel.environments.environments.record(0).kernelAddress
+  ThisProcessor.record.value.environment_count = UInt64(layout.environmentCount)
+  ThisProcessor.record.value.initial_vectors = initialVectors.address
   let page = kernel.information
   page.value.magic = UInt64(APUS_INFORMATION_MAGIC)
   page.value.ticks_per_second = interrupts.ticksPerSecond

@@ -19,14 +19,12 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
   let critical = ThisProcessor.userArea.value.critical != 0
   report(slot, cause: cause, rip: rip, address: address, wholeFamily: critical)
   leaveAddressSpace()
-  kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address)
+  beginDeath(slot, cause: cause, rip: rip, address: address)
   var other: UInt32 = 0
   while other < kernel.environments.highWater {
-    let state = kernel.environments.environments[other].state
-    let isLive = state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-    if isLive && kernel.environments.environments[other].account == account {
+    if kernel.environments.isLive(other) && kernel.environments.environments[other].account == account {
       if critical {
-        kernel.environments.beginDeath(other, cause: cause, rip: rip, address: address)
+        beginDeath(other, cause: cause, rip: rip, address: address)
       } else {
         tellOfDeath(other)
       }
@@ -45,7 +43,7 @@ private func tellOfDeath(_ slot: UInt32) {
 
 /// Ends a live environment and gives back what is the kernel's: slices, pins, its slot.
 func end(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
-  kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address)
+  beginDeath(slot, cause: cause, rip: rip, address: address)
   bury(slot)
 }
 

@@ -49,6 +49,8 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .pagesProtect: return try pagesProtect(a)
   case .yield: return try yield(a)
   case .sleep: return try sleep(a)
+  // Transfer.S has taken these on their way here: only there are the registers that are the message.
+  case .transfer, .transferReturn, .transferAsynchronously: return .fault(UInt64(number))
   case .sliceAllocate: return try sliceAllocate(a)
   case .sliceFree: return try sliceFree(a)
   case .frameAllocate: return try frameAllocate(a)
@@ -272,6 +274,7 @@ private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> Ou
   kernel.tables.retainRoot(root)
   let handle = kernel.environments.occupy(
     slot, account: account, under: capability, root: root, uareaFrame: UInt32(a.a2), uareaAddress: a.a3)
+  kernel.environments.environments[slot].uarea_kernel = userArea(UInt32(a.a2)).kernelAddress
   for index in 0..<UInt64(APUS_CAPABILITY_COUNT) where a.a4 >> index & 1 != 0 {
     guard let record = caller.capabilityRecord(at: index), let capability = Capability(record) else { continue }
     // What may not be granted stays in the family.

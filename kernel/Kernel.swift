@@ -48,20 +48,38 @@ struct ProcessorState {
   /// The CPU's number: its place in the table of CPUs and the upper part of its slices' names.
   let index: UInt32
   var timeline: Timeline<Table<apus_slice>>
-  /// The running environment's slot.
-  var current: UInt32 = 0
-  /// The root that CR3 holds.
-  var loadedRoot: UInt32 = 0
-  /// The account that ran last: its vector registers are still there.
-  var vectorsAccount: UInt16 = 0
   /// Counter at which the running slice ends.
-  var sliceEnd: UInt64 = 0
-  /// Counter at which the running environment began to use the slice.
+  var sliceEnd: UInt64 = 0 { didSet { wholeSliceEnd = 0 } }
+  /// Counter at which the environment that is charged began to use the slice.
   var ranSince: UInt64 = 0
+  /// Handle of the environment to whom the slice is charged: it began it, and may have transferred control since.
+  var charged: UInt64 = 0
   /// The slice in use.
   var slice: UInt32 = 0
   /// Whether the running environment has been told that its slice ended, and until when it may go on.
-  var grace: UInt64 = 0
+  var grace: UInt64 = 0 { didSet { sliceChanged() } }
+  /// Counter at which the slice really ends, while a transfer's deadline stands in `sliceEnd`; else 0.
+  var wholeSliceEnd: UInt64 = 0 { didSet { sliceChanged() } }
+
+  /// The running environment's slot.
+  var current: UInt32 { UInt32(truncatingIfNeeded: ThisProcessor.environment.value.handle) &- 1 }
+  /// The root that CR3 holds.
+  var loadedRoot: UInt32 {
+    get { UInt32(truncatingIfNeeded: ThisProcessor.record.value.loaded_root) }
+    nonmutating set { ThisProcessor.record.value.loaded_root = UInt64(newValue) }
+  }
+  /// The account that ran last: its vector registers are still there.
+  var vectorsAccount: UInt16 {
+    get { UInt16(truncatingIfNeeded: ThisProcessor.record.value.vectors_account) }
+    nonmutating set { ThisProcessor.record.value.vectors_account = UInt64(newValue) }
+  }
+
+  /// Tells Transfer.S what it may decide by itself: nothing once the slice has ended; no call whose deadline lies
+  /// within the slice; no return while such a deadline has to be taken back.
+  private func sliceChanged() {
+    ThisProcessor.record.value.transfer_limit = grace != 0 ? UInt64.max : sliceEnd
+    ThisProcessor.record.value.return_slowly = grace | wholeSliceEnd
+  }
 }
 
 /// The state of the CPU that runs this code.

@@ -9,7 +9,12 @@ import CShims
 
 /// What an environment's turn comes to, waking it if what it waits for has happened.
 private func takeTurn(_ slot: UInt32) -> Turn {
-  if isAwaited(slot, now: apus_rdtsc()) { wake(slot) }
+  let now = apus_rdtsc()
+  if kernel.environments.isCalling(slot) {
+    settleTransfers(of: slot, now: now)
+  } else if isAwaited(slot, now: now) {
+    wake(slot)
+  }
   let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
   if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
   return turn
@@ -25,7 +30,7 @@ func setPending(_ slot: UInt32, _ bit: UInt64) {
 }
 
 /// Whether a sleeping environment's word has changed or its time has come.
-private func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
+func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
   let record = kernel.environments.environments[slot]
   guard record.state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
   if record.wait_word != 0, PhysicalMemory.word(record.wait_word) != record.wait_value { return true }
@@ -47,16 +52,22 @@ func anotherIsReady() -> Bool {
     if let slot = here.timeline.owner(of: index), slot != here.current {
       let state = kernel.environments.environments[slot].state
       if state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || isAwaited(slot, now: now) { return true }
+      if kernel.environments.isCalling(slot), isChainReady(slot, now: now) { return true }
     }
     index += 1
   }
   return false
 }
 
-/// Books the time that the running environment has used, and what it took past its slice's end.
+/// Books the time that was used, and what was taken past the slice's end, at the end of an environment's use of it.
+///
+/// Both are charged to the environment that the slice was begun for: whoever transfers control answers for the rest.
 func accountTime() {
   let now = apus_rdtsc()
-  let slot = here.current
+  ThisProcessor.environment.value.running_on = 0
+  let slot = UInt32(truncatingIfNeeded: here.charged) &- 1
+  guard kernel.environments.environments[slot].handle == here.charged else { return }  // it died meanwhile
+  kernel.environments.environments[slot].running_since = 0
   kernel.environments.environments[slot].ticks_used &+= now &- here.ranSince
   if here.grace != 0 { kernel.environments.environments[slot].excess_ticks &+= now &- here.sliceEnd }
 }
@@ -101,7 +112,9 @@ private func idle() {
   while index < here.timeline.highWater {
     if let slot = here.timeline.owner(of: index) {
       sleepers = true
-      earliest = min(earliest, kernel.environments.environments[slot].wait_deadline)
+      let isCalling = kernel.environments.isCalling(slot)
+      let deadline = isCalling ? chainDeadline(slot) : kernel.environments.environments[slot].wait_deadline
+      earliest = min(earliest, deadline)
     }
     index += 1
   }
@@ -113,29 +126,40 @@ private func idle() {
   kernel.information.value.idle_ticks &+= apus_rdtsc() &- start
 }
 
-/// Lets an environment run from its slice-begin entry.
-private func enter(_ slot: UInt32) -> Never {
-  let record = kernel.environments.environments[slot]
-  let area = userArea(record.uarea_frame)
-  ThisProcessor.record.value.uarea = area.kernelAddress
-  ThisProcessor.record.value.environment = kernel.environments.environments.record(slot).kernelAddress
-  if record.root != here.loadedRoot {
-    here.loadedRoot = record.root
-    apus_write_cr3(UInt64(record.root) << 12)
-  }
-  if record.account != here.vectorsAccount {
-    here.vectorsAccount = record.account
-    ThisProcessor.resetVectors(from: kernel.initialVectors)
-  }
-  here.current = slot
+/// Lets an environment use the slice from its slice-begin entry; while it waits for a return, the end of its chain.
+private func enter(_ owner: UInt32) -> Never {
+  let slot = kernel.environments.endOfChain(owner)
+  load(slot)
+  kernel.environments.environments[slot].running_on = UInt16(here.index) + 1
   kernel.environments.environments[slot].slice_upcalls &+= 1
   let now = apus_rdtsc()
   here.ranSince = now
-  kernel.environments.environments[slot].running_since = now
+  here.charged = kernel.environments.environments[owner].handle
+  kernel.environments.environments[owner].running_since = now
   if kernel.information.value.first_ring3_ticks == 0 {
     kernel.information.value.first_ring3_ticks = now
   }
-  apus_enter(userEntry(area.value.slice_begin_entry), area.value.slice_stack, record.uarea_address, 0)
+  if slot != owner { setSliceEnd(for: slot, now: now) }
+  if kernel.environments.environments[slot].transfer_failure != 0 { enterWithFailure(slot) }
+  let area = ThisProcessor.userArea
+  apus_enter(
+    userEntry(area.value.slice_begin_entry), area.value.slice_stack,
+    kernel.environments.environments[slot].uarea_address, 0)
+}
+
+/// Makes an environment the running one: its u-area, address space and account.
+func load(_ slot: UInt32) {
+  let record = kernel.environments.environments.record(slot)
+  ThisProcessor.record.value.uarea = record.value.uarea_kernel
+  ThisProcessor.record.value.environment = record.kernelAddress
+  if record.value.root != here.loadedRoot {
+    here.loadedRoot = record.value.root
+    apus_write_cr3(UInt64(record.value.root) << 12)
+  }
+  if record.value.account != here.vectorsAccount {
+    here.vectorsAccount = record.value.account
+    ThisProcessor.resetVectors(from: kernel.initialVectors)
+  }
 }
 
 /// The first environment of the machine.
@@ -146,6 +170,7 @@ func startFirst(root: UInt32, uarea: UInt32, entry: UInt64) throws(SystemCallErr
   _ = kernel.environments.occupy(
     slot, account: firstAccount, under: BootName.family, root: root, uareaFrame: uarea,
     uareaAddress: UInt64(APUS_LIBOS_BASE))
+  kernel.environments.environments[slot].uarea_kernel = userArea(uarea).kernelAddress
   _ = kernel.environments.setCapability(BootName.family, at: 0, of: slot)
   _ = kernel.environments.setCapability(BootName.console, at: 1, of: slot)
   _ = kernel.environments.setCapability(BootName.machine, at: 2, of: slot)

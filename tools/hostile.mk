@@ -6,7 +6,7 @@ X := $(B)/hostile
 HOSTILE_SWIFT := $(filter-out -strict-memory-safety -Wwarning StrictMemorySafety,$(SWIFT_COMMON)) -O -Xfrontend -no-allocations -Xcc -fPIC
 HOSTILE_SOURCES := $(call swift_sources,apps/hostile)
 HOSTILE_HEADERS := $(wildcard apps/hostile/*.h)
-HOSTILE_OBJECTS := $(addprefix $(X)/,Entry.o Snippets.o Neighbours.o Memory.o Hostile.o) $(L)/ApusABI.o
+HOSTILE_OBJECTS := $(addprefix $(X)/,Entry.o Snippets.o Neighbours.o Transfers.o Memory.o Hostile.o) $(L)/ApusABI.o
 
 $(X)/Hostile.o: $(HOSTILE_SOURCES) $(HOSTILE_HEADERS) $(L)/ApusABI.o $(HEADERS) tools/build.mk tools/hostile.mk
 	@mkdir -p $(X)

@@ -25,6 +25,16 @@ public enum SystemCall: UInt32 {
   /// differs from `value` or the counter reaches `deadline`; the rest of the slice goes to `target` as in yield.
   /// Returns 1 at once if that is so already; otherwise execution goes on at the slice-begin entry.
   case sleep = 0x02
+  /// `(target, deadline) -> reply`: protected control transfer: environment `target` goes on at its protected entry with
+  /// the rest of the slice, and until it returns with the caller's later slices, which waits. The message is rdx, r8, r10,
+  /// rbx, rbp, r12-r15 as they stand; the reply arrives in the same at the caller's reply entry. When the counter reaches
+  /// `deadline`, or the target ends, the caller goes on there without one.
+  case transfer = 0x03
+  /// `() -> never`: ends the service of the environment that entered the caller: that goes on at its reply entry, with
+  /// the message and the rest of the slice. The caller accepts again.
+  case transferReturn = 0x04
+  /// `(target) -> never`: as transfer, but gives the rest of the slice away: nobody waits, nothing comes back.
+  case transferAsynchronously = 0x05
 
   /// `(cap, slice or -1, environment) -> slice`: takes a free slice of the timeline for an environment.
   case sliceAllocate = 0x08
@@ -108,4 +118,6 @@ public enum SystemCallError: UInt8, Error {
   case tableExists = 7
   /// The argument is outside its range.
   case invalid = 8
+  /// The time for it has passed: the slice has ended, or the deadline.
+  case expired = 9
 }

@@ -25,7 +25,7 @@ struct Child {
   var isLive: Bool {
     let record = record
     return UInt64(record.generation) == handle >> 32
-      && (record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING))
+      && record.state != UInt32(APUS_ENVIRONMENT_FREE) && record.state != UInt32(APUS_ENVIRONMENT_DYING)
   }
   var isAsleep: Bool { isLive && record.state == UInt32(APUS_ENVIRONMENT_SLEEPING) }
 
@@ -75,6 +75,9 @@ struct Child {
     set(APUS_UA_EXCEPTION_STACK, uarea + exceptionStack)
     set(APUS_UA_NESTED_STACK, uarea + nestedStack)
     set(APUS_UA_SLICE_STACK, uarea + nestedStack)
+    set(APUS_UA_PROTECTED_STACK, uarea + nestedStack)
+    set(APUS_UA_REPLY_STACK, uarea + nestedStack)
+    set(APUS_UA_ACCEPTING, 1)
     set(APUS_UA_CRITICAL, 1)
     set(UA_CONTEXT + REGISTER_RIP, body)
     set(UA_CONTEXT + REGISTER_RSP, uarea + stack)

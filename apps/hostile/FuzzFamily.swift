@@ -29,7 +29,7 @@ struct FuzzFamily {
   var isLive: Bool {
     let record = record
     return UInt64(record.generation) == handle >> 32
-      && (record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING))
+      && record.state != UInt32(APUS_ENVIRONMENT_FREE) && record.state != UInt32(APUS_ENVIRONMENT_DYING)
   }
 
   /// Frames that a family takes to begin with, and a good many more.
@@ -130,9 +130,9 @@ struct FuzzFamily {
     Kernel.forge(Slot.other, name: account << 48, length: 2)
     for slot in 0..<Information.page.environment_count {
       let record = Information.environment(slot: slot)
-      let isLive =
-        record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-      if isLive, UInt64(record.account) == account {
+      let isDead =
+        record.state == UInt32(APUS_ENVIRONMENT_FREE) || record.state == UInt32(APUS_ENVIRONMENT_DYING)
+      if !isDead, UInt64(record.account) == account {
         Kernel.call(.environmentKill, Slot.other, UInt64(record.generation) << 32 | (slot + 1))
       }
     }

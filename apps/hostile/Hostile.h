@@ -138,6 +138,9 @@ HOSTILE_INLINE uint64_t call_with_gs_base(uint64_t base, uint64_t number) {
   return result;
 }
 
+/* Transfers.S */
+HOSTILE_SYMBOL(hostile_quick_entry)
+
 /* Neighbours.S */
 HOSTILE_SYMBOL(hostile_holder_body)
 HOSTILE_SYMBOL(hostile_holder_file)

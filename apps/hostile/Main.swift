@@ -35,6 +35,10 @@ func setUpUpcalls(_ uarea: UInt64) {
   set(APUS_UA_SLICE_BEGIN_ENTRY, address_of_hostile_slice_begin_entry())
   set(APUS_UA_SLICE_END_ENTRY, address_of_hostile_slice_end_entry())
   set(APUS_UA_SLICE_STACK, address_of_hostile_slice_stack())
+  set(APUS_UA_PROTECTED_ENTRY, address_of_hostile_quick_entry())
+  set(APUS_UA_PROTECTED_STACK, address_of_hostile_nested_stack())
+  set(APUS_UA_REPLY_ENTRY, address_of_hostile_slice_begin_entry())
+  set(APUS_UA_REPLY_STACK, address_of_hostile_slice_stack())
   set(APUS_UA_SELF, uarea)
 }
 

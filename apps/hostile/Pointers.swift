@@ -308,7 +308,7 @@ private func unknownNumbers(_ report: inout Report) {
   }
   let others: [5 of UInt64] = [0x8000_0100, 0x8001_0001, 0x8000_1010, 0xc000_0001, 0xffff_ffff]
   for index in others.indices { unknown(others[index]) }
-  unknown(0xffff_ffff_8000_0003)
+  unknown(0xffff_ffff_8000_0006)
   let high = Kernel.call(number: 0xdead_beef_8000_0000, 0, 0, 0, 0, 0)
   check.expect(high.raw, equals: 0, "the null call with bits above eax")
   report.finish(check)

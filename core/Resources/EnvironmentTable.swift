@@ -68,9 +68,17 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
     return slot
   }
 
+  /// Whether the slot has an environment that can still run.
+  public func isLive(_ slot: UInt32) -> Bool {
+    let state = environments[slot].state
+    return state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+      || state == UInt32(APUS_ENVIRONMENT_CALLING)
+  }
+
   private static func isLive(_ record: apus_environment) -> Bool {
     record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE)
       || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+      || record.state == UInt32(APUS_ENVIRONMENT_CALLING)
   }
 
   // MARK: Life
@@ -134,6 +142,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
     record.root = root
     record.uarea_frame = uareaFrame
     record.uarea_address = uareaAddress
+    record.handle = UInt64(record.generation) << 32 | UInt64(slot + 1)
     environments[slot] = record
     highWater = max(highWater, slot + 1)
     return handle(of: slot)
@@ -141,13 +150,19 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
 
   /// Marks an environment dead; its slot stays taken until `vacate`, and its handle names nothing.
   ///
+  /// - Returns: Whose protected calls that ends.
   /// - Precondition: The environment is live.
-  public func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
+  @discardableResult
+  public func beginDeath(
+    _ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64
+  ) -> CutTransfers {
     precondition(Self.isLive(environments[slot]))
+    let cut = cutTransfers(of: slot)
     environments[slot].state = UInt32(APUS_ENVIRONMENT_DYING)
     environments[slot].last_cause = cause
     environments[slot].last_rip = rip
     environments[slot].last_address = address
+    return cut
   }
 
   /// Frees the slot of a dead environment.
@@ -200,7 +215,10 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
   /// - Returns: What the turn comes to.
   public func takeTurn(_ slot: UInt32, sliceTicks: UInt64) -> Turn {
     let record = environments[slot]
-    guard record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE) else { return .waits }
+    // While it waits for a return its slices run the end of its chain; what it owes it pays all the same.
+    let end = endOfChain(slot)
+    guard environments[end].state == UInt32(APUS_ENVIRONMENT_RUNNABLE), environments[end].running_on == 0
+    else { return .waits }
     let (paid, isBeyond) = record.slices_forfeited.multipliedReportingOverflow(by: sliceTicks)
     guard !isBeyond, record.excess_ticks >= paid, record.excess_ticks - paid >= sliceTicks else {
       return .runs

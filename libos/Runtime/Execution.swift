@@ -240,7 +240,7 @@ public final class Execution {
   /// Ticks that the environment has used.
   public var ticksUsed: UInt64 {
     guard let record = Information.environment(handle: handle) else { return 0 }
-    guard self === Execution.current else { return record.ticks_used }
+    guard self === Execution.current, record.running_since != 0 else { return record.ticks_used }
     return record.ticks_used &+ (Clock.ticks &- record.running_since)
   }
 

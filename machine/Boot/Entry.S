@@ -31,7 +31,14 @@ apus_system_call_entry:
   swapgs
   testl %eax, %eax
   jns foreign
-  movq %rsp, %gs:APUS_CPU_USER_RSP
+  cmpl $(APUS_CALL_BIT | 3), %eax
+  je apus_transfer_call
+  jb 3f
+  cmpl $(APUS_CALL_BIT | 4), %eax
+  je apus_transfer_return
+  cmpl $(APUS_CALL_BIT | 5), %eax
+  je apus_transfer_slow
+4:movq %rsp, %gs:APUS_CPU_USER_RSP
   movq %gs:APUS_CPU_STACK, %rsp
   pushq %gs:APUS_CPU_USER_RSP
   pushq %r11
@@ -39,10 +46,11 @@ apus_system_call_entry:
   movq %rsp, %gs:APUS_CPU_SYSTEM_CALL
   movl %eax, %r9d
   andl $0x7fffffff, %r9d
-  jz 1f                                   /* the null call decides nothing */
   movq %r10, %rcx
   call apus_system_call                   /* (rdi, rsi, rdx, rcx = r10, r8, r9 = number) -> rax */
-2:popq %rcx
+  .globl apus_system_call_return
+apus_system_call_return:
+  popq %rcx
   popq %r11
   popq %rsp
   xorl %edi, %edi
@@ -53,10 +61,19 @@ apus_system_call_entry:
   xorl %r10d, %r10d
   swapgs
   sysretq
-1:movq %gs:APUS_CPU_ENVIRONMENT, %rax
+3:testb %al, %al                          /* the null call decides nothing */
+  jnz 4b
+  movq %gs:APUS_CPU_ENVIRONMENT, %rax
   incq APUS_ENVIRONMENT_CALLS(%rax)
   xorl %eax, %eax
-  jmp 2b
+  xorl %edi, %edi
+  xorl %esi, %esi
+  xorl %edx, %edx
+  xorl %r8d, %r8d
+  xorl %r9d, %r9d
+  xorl %r10d, %r10d
+  swapgs
+  sysretq
 
 foreign:
   movq %rax, %gs:APUS_CPU_USER_RAX

@@ -50,6 +50,12 @@
 #define APUS_UA_SLICE 0x100
 #define APUS_UA_FOREIGN_RIP 0x140     /* foreign SYSCALL: return address and flags */
 #define APUS_UA_FOREIGN_FLAGS 0x148
+/* Protected control transfer. */
+#define APUS_UA_PROTECTED_ENTRY 0x150 /* where callers enter, and on which stack */
+#define APUS_UA_PROTECTED_STACK 0x158
+#define APUS_UA_ACCEPTING 0x160       /* bit 0: can be entered now; cleared by each entry, set by transferReturn */
+#define APUS_UA_REPLY_ENTRY 0x168     /* where a caller goes on, and on which stack */
+#define APUS_UA_REPLY_STACK 0x170
 #define APUS_UA_LIBOS 0x200           /* from here on the kernel neither reads nor writes */
 
 #define APUS_SAVE_IN_USE 0x00         /* set by the kernel, cleared by the LibOS */
@@ -64,11 +70,30 @@
 #define APUS_PENDING_SLICE_END 1      /* a slice end was deferred by the critical word */
 #define APUS_PENDING_DEATH 2          /* an environment of the same account has died */
 #define APUS_PENDING_PENALTY 4        /* excess time cost this environment a slice */
+#define APUS_PENDING_CALLER_GONE 16   /* whom this environment served no longer waits for its return */
 
 /* Causes beyond the processor's 32 vectors. */
 #define APUS_CAUSE_CONTRACT 32        /* garbage in a system call: APUS_SAVE_ADDRESS has the argument */
 #define APUS_CAUSE_OVERRUN 33         /* ran past a slice end and its bound while others waited */
 #define APUS_CAUSE_KILLED 34          /* ended by environmentKill */
+
+/* States of an environment slot. */
+#define APUS_ENVIRONMENT_FREE 0
+#define APUS_ENVIRONMENT_RUNNABLE 1
+#define APUS_ENVIRONMENT_SLEEPING 2
+#define APUS_ENVIRONMENT_DYING 3     /* dead, its resources on the way back */
+#define APUS_ENVIRONMENT_CALLING 4   /* waits for a protected call's return: its slices run the end of the chain */
+
+/* ---- protected control transfer ------------------------------------------------------------------- */
+
+#define APUS_TRANSFER_CHAIN 8         /* callers that may wait in a chain */
+/* What rax says at a protected entry: whether the caller waits. */
+#define APUS_TRANSFER_CALL 0
+#define APUS_TRANSFER_ASYNCHRONOUS 1
+/* And at the reply entry: how the call ended. */
+#define APUS_TRANSFER_REPLY 0
+#define APUS_TRANSFER_DIED 1          /* the callee ended */
+#define APUS_TRANSFER_EXPIRED 2       /* the deadline passed */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -87,7 +112,8 @@ struct apus_uarea {
   uint64_t reserved[5];
   struct apus_save_area exception, nested, slice;
   uint64_t foreign_rip, foreign_flags;
-  uint64_t reserved2[22];
+  uint64_t protected_entry, protected_stack, accepting, reply_entry, reply_stack, reserved2;
+  uint64_t reserved3[16];
   uint64_t libos[448];
 };
 _Static_assert(sizeof(struct apus_save_area) == 0x40, "save area");
@@ -97,6 +123,8 @@ _Static_assert(__builtin_offsetof(struct apus_uarea, slice_stack) == APUS_UA_SLI
 _Static_assert(__builtin_offsetof(struct apus_uarea, exception) == APUS_UA_EXCEPTION, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, slice) == APUS_UA_SLICE, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, foreign_rip) == APUS_UA_FOREIGN_RIP, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, protected_entry) == APUS_UA_PROTECTED_ENTRY, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, reply_stack) == APUS_UA_REPLY_STACK, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, libos) == APUS_UA_LIBOS, "u-area");
 
 /* ---- information pages --------------------------------------------------------------------------- */
@@ -168,15 +196,10 @@ _Static_assert(sizeof(struct apus_capability) == 16, "capability");
 
 #define APUS_CAPABILITY_COUNT 8
 
-/* States of an environment slot. */
-#define APUS_ENVIRONMENT_FREE 0
-#define APUS_ENVIRONMENT_RUNNABLE 1
-#define APUS_ENVIRONMENT_SLEEPING 2
-#define APUS_ENVIRONMENT_DYING 3     /* dead, its resources on the way back */
-
 struct apus_environment {
-  uint32_t state;
-  uint32_t generation;
+  uint32_t state;                    /* the first three are one word for Transfer.S */
+  uint16_t transfer_depth;           /* callers that wait above it, its own and theirs */
+  uint16_t running_on;               /* 1 + the CPU that runs it, or 0 */
   uint16_t account;
   uint8_t guard_length, reserved0;
   uint32_t root;                     /* frame of the level-4 table */
@@ -191,14 +214,19 @@ struct apus_environment {
   uint64_t slices_used, ticks_used;
   uint64_t excess_ticks;             /* time taken past slice ends */
   uint64_t slices_forfeited;         /* as a penalty for it */
-  uint64_t running_since;            /* counter when it began to run; ticks_used is older */
-  uint32_t running_on;               /* 1 + the CPU that runs it, or 0 */
-  uint32_t reserved1;
+  uint64_t running_since;            /* counter from which time is charged to it now, or 0; ticks_used is older */
+  uint32_t generation;
+  uint32_t transfer_failure;         /* how its last call ended, APUS_TRANSFER_*, until it is told */
   uint64_t last_cause;               /* dying: why; APUS_SAVE_CAUSE's shape */
   uint64_t last_rip, last_address;
+  uint64_t handle;                   /* generation << 32 | slot + 1 */
+  uint64_t uarea_kernel;             /* where the kernel sees its u-area */
+  uint64_t returns_to;               /* handle of the caller that it serves, to whom the slice returns; or 0 */
+  uint64_t transfer_target;          /* calling: handle of the callee */
+  uint64_t transfer_deadline;        /* calling: counter at which the call fails; UINT64_MAX: never */
   struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
 };
-_Static_assert(sizeof(struct apus_environment) == 288, "environment record");
+_Static_assert(sizeof(struct apus_environment) == 328, "environment record");
 
 struct apus_slice {
   uint32_t environment;              /* slot, or APUS_SLICE_FREE */

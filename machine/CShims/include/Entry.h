@@ -11,6 +11,13 @@
 #define APUS_CPU_USER_RAX 0x20
 #define APUS_CPU_SYSTEM_CALL 0x28  /* frame of the system call in progress */
 #define APUS_CPU_SELF 0x30         /* kernel address of this record */
+#define APUS_CPU_ENVIRONMENTS 0x40 /* the environment table, and how many slots it has */
+#define APUS_CPU_ENVIRONMENT_COUNT 0x48
+#define APUS_CPU_LOADED_ROOT 0x50  /* frame that CR3 names */
+#define APUS_CPU_VECTORS_ACCOUNT 0x58 /* whose vector registers are there */
+#define APUS_CPU_TRANSFER_LIMIT 0x60  /* a transfer whose deadline is not beyond is not for the fast path */
+#define APUS_CPU_RETURN_SLOWLY 0x68   /* nonzero: nor is a return */
+#define APUS_CPU_INITIAL_VECTORS 0x70 /* kernel address of an XSAVE area in its initial state */
 #define APUS_CPU_DESCRIPTORS 0x80
 #define APUS_CPU_TASK_STATE 0xc0
 /* A processor's own memory: this record's page; the stack of debug exceptions, as large as the kernel stack, since a
@@ -22,6 +29,19 @@
 
 #define APUS_ENVIRONMENT_CALLS 80  /* checked against struct apus_environment below */
 #define APUS_ENVIRONMENT_EXCEPTIONS 72
+
+/* What Transfer.S reads and writes in struct apus_environment; checked below. */
+#define APUS_ENVIRONMENT_SIZE 328
+#define APUS_ENVIRONMENT_STATE 0x00
+#define APUS_ENVIRONMENT_DEPTH 0x04
+#define APUS_ENVIRONMENT_ACCOUNT 0x08
+#define APUS_ENVIRONMENT_ROOT 0x0c
+#define APUS_ENVIRONMENT_UAREA_ADDRESS 0x20
+#define APUS_ENVIRONMENT_HANDLE 0xa0
+#define APUS_ENVIRONMENT_UAREA_KERNEL 0xa8
+#define APUS_ENVIRONMENT_RETURNS_TO 0xb0
+#define APUS_ENVIRONMENT_TARGET 0xb8
+#define APUS_ENVIRONMENT_DEADLINE 0xc0
 
 #define APUS_SELECTOR_KERNEL_CODE 0x08
 #define APUS_SELECTOR_KERNEL_DATA 0x10
@@ -46,13 +66,23 @@ struct apus_cpu {
   uint64_t system_call;        /* kernel address of its frame */
   uint64_t address;            /* kernel address of this record */
   uint64_t state;              /* kernel address of what Swift keeps for this processor */
-  uint64_t reserved[8];
+  uint64_t environments, environment_count;
+  uint64_t loaded_root, vectors_account;
+  uint64_t transfer_limit, return_slowly;
+  uint64_t initial_vectors;
+  uint64_t reserved;
   uint64_t descriptors[8];
   uint8_t task_state[104];
 };
 
 /* What a system call left on the kernel stack. */
 struct apus_call_frame { uint64_t rip, flags, rsp; };
+
+/* The registers of a protected control transfer that took the slow path, as Transfer.S pushed them. */
+struct apus_message {
+  uint64_t rax, rdi, rsi;        /* what the kernel tells beside the message */
+  uint64_t rdx, r8, r10, rbx, rbp, r12, r13, r14, r15;
+};
 
 /* What an exception or interrupt left on the kernel stack. */
 struct apus_trap_frame {
@@ -63,6 +93,20 @@ struct apus_trap_frame {
 
 _Static_assert(__builtin_offsetof(struct apus_environment, calls) == APUS_ENVIRONMENT_CALLS, "environment");
 _Static_assert(__builtin_offsetof(struct apus_environment, exception_upcalls) == APUS_ENVIRONMENT_EXCEPTIONS, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, state) == APUS_ENVIRONMENT_STATE, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, transfer_depth) == APUS_ENVIRONMENT_DEPTH, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, account) == APUS_ENVIRONMENT_ACCOUNT, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, root) == APUS_ENVIRONMENT_ROOT, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, uarea_address) == APUS_ENVIRONMENT_UAREA_ADDRESS, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, handle) == APUS_ENVIRONMENT_HANDLE, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, uarea_kernel) == APUS_ENVIRONMENT_UAREA_KERNEL, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, returns_to) == APUS_ENVIRONMENT_RETURNS_TO, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, transfer_target) == APUS_ENVIRONMENT_TARGET, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, transfer_deadline) == APUS_ENVIRONMENT_DEADLINE, "environment");
+_Static_assert(sizeof(struct apus_environment) == APUS_ENVIRONMENT_SIZE, "environment");
+_Static_assert(__builtin_offsetof(struct apus_environment, running_on) == APUS_ENVIRONMENT_DEPTH + 2, "environment");
+_Static_assert(__builtin_offsetof(struct apus_cpu, initial_vectors) == APUS_CPU_INITIAL_VECTORS, "cpu");
+_Static_assert(__builtin_offsetof(struct apus_cpu, transfer_limit) == APUS_CPU_TRANSFER_LIMIT, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, address) == APUS_CPU_SELF, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, descriptors) == APUS_CPU_DESCRIPTORS, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, task_state) == APUS_CPU_TASK_STATE, "cpu");
@@ -92,5 +136,11 @@ void apus_load_tables(uint64_t record);
 /* Leaves ring 0 for `entry` on `stack` with every general register zero; abandons the kernel stack.
  * `gs` and `fs` become the GS and FS base. */
 __attribute__((noreturn)) void apus_enter(uint64_t entry, uint64_t stack, uint64_t gs, uint64_t fs);
+
+/* The same with the registers of a message; `message` is the kernel address of a struct apus_message. */
+__attribute__((noreturn)) void apus_enter_with_message(uint64_t message, uint64_t entry, uint64_t stack, uint64_t gs);
+/* The same with rax and rdi, all other registers zero: a call that came to no reply. */
+__attribute__((noreturn)) void apus_enter_without_message(
+    uint64_t rax, uint64_t rdi, uint64_t entry, uint64_t stack, uint64_t gs);
 #endif
 #endif

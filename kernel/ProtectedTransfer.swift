@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// ProtectedTransfer.swift: protected control transfer where machine/Boot/Transfer.S does not decide by itself.
+//
+// That is: refusals, a target that sleeps, a deadline within the slice, transfers without a way back, and returns to
+// nobody. And what happens to a chain later: its turns, its deadlines, the death of one of it.
+
+import ApusABI
+import ApusMachine
+import ApusResources
+import CApusABI
+import CShims
+
+/// A call of this group.
+///
+/// - Returns: Why it is refused; one that is not does not return.
+@c @used func apus_transfer(_ target: UInt64, _ deadline: UInt64, _ number: UInt64, _ message: UInt64) -> UInt64 {
+  ThisProcessor.environment.value.calls &+= 1
+  let message = Record<apus_message>(kernelAddress: message)
+  do throws(SystemCallError) {
+    switch SystemCall(rawValue: UInt32(truncatingIfNeeded: number)) {
+    case .transfer: try transfer(to: target, deadline: deadline, message)
+    case .transferReturn: try goBack(message)
+    default: try transferAsynchronously(to: target, message)
+    }
+  } catch {
+    return 0 &- UInt64(error.rawValue)
+  }
+}
+
+private func transfer(
+  to handle: UInt64, deadline: UInt64, _ message: Record<apus_message>
+) throws(SystemCallError) -> Never {
+  let caller = here.current
+  let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: true)
+  let area = try acceptingArea(of: target)
+  let now = apus_rdtsc()
+  guard here.grace == 0, deadline > now else { throw .expired }
+  area.value.accepting &= ~1
+  wake(target)
+  kernel.environments.beginTransfer(to: target, from: caller, deadline: deadline)
+  setSliceEnd(for: target, now: now)
+  message.value.rax = UInt64(APUS_TRANSFER_CALL)
+  message.value.rdi = kernel.environments.environments[caller].handle
+  message.value.rsi = deadline
+  enter(target, message, area.value.protected_entry, area.value.protected_stack)
+}
+
+private func transferAsynchronously(to handle: UInt64, _ message: Record<apus_message>) throws(SystemCallError) -> Never {
+  let caller = here.current
+  let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: false)
+  let area = try acceptingArea(of: target)
+  guard here.grace == 0 else { throw .expired }
+  area.value.accepting &= ~1
+  wake(target)
+  kernel.environments.moveProcessor(from: caller, to: target)
+  setSliceEnd(for: target, now: apus_rdtsc())
+  message.value.rax = UInt64(APUS_TRANSFER_ASYNCHRONOUS)
+  message.value.rdi = kernel.environments.environments[caller].handle
+  message.value.rsi = 0
+  enter(target, message, area.value.protected_entry, area.value.protected_stack)
+}
+
+/// The u-area of a target that says that it can be entered.
+private func acceptingArea(of slot: UInt32) throws(SystemCallError) -> Record<apus_uarea> {
+  let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[slot].uarea_kernel)
+  guard area.value.accepting & 1 != 0 else { throw .inUse }
+  return area
+}
+
+/// Where nobody waits any longer the return goes nowhere, and the slice on to whoever is next.
+private func goBack(_ message: Record<apus_message>) throws(SystemCallError) -> Never {
+  let callee = here.current
+  let waits = kernel.environments.environments[callee].returns_to != 0
+  guard !waits || here.grace == 0 else { throw .expired }
+  ThisProcessor.userArea.value.accepting = 1
+  guard let caller = kernel.environments.returnTransfer(from: callee) else {
+    accountTime()
+    runNext()
+  }
+  setSliceEnd(for: caller, now: apus_rdtsc())
+  message.value.rax = UInt64(APUS_TRANSFER_REPLY)
+  message.value.rdi = kernel.environments.environments[callee].handle
+  message.value.rsi = 0
+  let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[caller].uarea_kernel)
+  enter(caller, message, area.value.reply_entry, area.value.reply_stack)
+}
+
+/// Lets an environment go on with a message. The time stays charged to whom it was before.
+private func enter(_ slot: UInt32, _ message: Record<apus_message>, _ entry: UInt64, _ stack: UInt64) -> Never {
+  let root = here.loadedRoot
+  load(slot)
+  // As Transfer.S: another address space sees none of the vector registers, one family or two.
+  if root != here.loadedRoot { ThisProcessor.resetVectors(from: kernel.initialVectors) }
+  apus_enter_with_message(
+    message.kernelAddress, userEntry(entry), stack, kernel.environments.environments[slot].uarea_address)
+}
+
+// MARK: Time
+
+/// Ends the slice early if the deadline of a caller above the running environment comes first, or no longer.
+func setSliceEnd(for slot: UInt32, now: UInt64) {
+  let whole = here.wholeSliceEnd != 0 ? here.wholeSliceEnd : here.sliceEnd
+  let earliest = kernel.environments.earliestDeadline(above: slot)
+  let isShortened = earliest < whole
+  guard isShortened || here.wholeSliceEnd != 0 else { return }
+  here.sliceEnd = isShortened ? earliest : whole
+  here.wholeSliceEnd = isShortened ? whole : 0
+  kernel.interrupts.interrupt(afterTicks: here.sliceEnd > now ? here.sliceEnd - now : 1)
+}
+
+/// At the turn of an environment that waits for a return: the first deadline in its chain that has passed ends that
+/// wait; otherwise the chain's last environment wakes if what it sleeps for has happened.
+func settleTransfers(of slot: UInt32, now: UInt64) {
+  if let caller = kernel.environments.expiredCaller(from: slot, now: now) {
+    tell(kernel.environments.failTransfer(of: caller, failure: APUS_TRANSFER_EXPIRED))
+    return
+  }
+  let end = kernel.environments.endOfChain(slot)
+  if isAwaited(end, now: now) { wake(end) }
+}
+
+/// Whether the turn of an environment that waits for a return would come to anything, other than for the running one.
+func isChainReady(_ slot: UInt32, now: UInt64) -> Bool {
+  if kernel.environments.expiredCaller(from: slot, now: now) != nil { return true }
+  let end = kernel.environments.endOfChain(slot)
+  guard end != here.current else { return false }
+  return kernel.environments.environments[end].state == UInt32(APUS_ENVIRONMENT_RUNNABLE)
+    || isAwaited(end, now: now)
+}
+
+/// When the turn of an environment that waits for a return comes to something again, if nobody changes a word.
+func chainDeadline(_ slot: UInt32) -> UInt64 {
+  let end = kernel.environments.endOfChain(slot)
+  return min(
+    kernel.environments.earliestDeadline(above: end), kernel.environments.environments[end].wait_deadline)
+}
+
+// MARK: Failures
+
+/// Marks an environment dead, and tells those whom its protected calls concern.
+func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
+  tell(kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address))
+}
+
+/// A callee that serves nobody any longer sees a bit in its u-area. A caller whose call failed is told at its next
+/// slice, and until then does not accept: another call would come between.
+private func tell(_ cut: CutTransfers) {
+  if let callee = cut.callee { setPending(callee, UInt64(APUS_PENDING_CALLER_GONE)) }
+  if let caller = cut.caller {
+    Record<apus_uarea>(kernelAddress: kernel.environments.environments[caller].uarea_kernel).value.accepting = 0
+  }
+}
+
+/// Lets a caller go on, at its reply entry, whose call came to no reply.
+func enterWithFailure(_ slot: UInt32) -> Never {
+  let failure = kernel.environments.environments[slot].transfer_failure
+  kernel.environments.environments[slot].transfer_failure = 0
+  let area = ThisProcessor.userArea
+  apus_enter_without_message(
+    UInt64(failure), 0, userEntry(area.value.reply_entry), area.value.reply_stack,
+    kernel.environments.environments[slot].uarea_address)
+}
