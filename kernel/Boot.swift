@@ -74,6 +74,7 @@ private struct Layout {
   let frameTable: UInt64
   let environmentTable: UInt64
   let timeline: UInt64
+  let contracts: UInt64
   let words: UInt64
   let bytes: UInt64
   let vectors: UInt64
@@ -97,7 +98,9 @@ private struct Layout {
     let environmentBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_environment>.stride))
     let timelineBytes = pages(
       UInt64(processorCount) * UInt64(environmentCount) * UInt64(MemoryLayout<apus_slice>.stride))
-    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes
+    let contractBytes = pages(
+      UInt64(processorCount) * UInt64(APUS_CONTRACT_COUNT) * UInt64(MemoryLayout<apus_contract>.stride))
+    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes + contractBytes
     guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
@@ -108,6 +111,7 @@ private struct Layout {
     frameTable = tables + 4096
     environmentTable = frameTable + frameBytes
     timeline = environmentTable + environmentBytes
+    contracts = timeline + timelineBytes
     self.words = words
     self.bytes = bytes
     self.vectors = vectors
@@ -115,6 +119,18 @@ private struct Layout {
     self.console = console
     self.processors = processors
     self.processorMemory = processorMemory
+  }
+}
+
+extension Layout {
+  /// The contracts of a CPU, none yet.
+  fileprivate func contracts(of processor: UInt32, ticksPerSecond: UInt64) -> Contracts<Table<apus_contract>> {
+    let count = UInt32(APUS_CONTRACT_COUNT)
+    let offset = UInt64(processor * count) * UInt64(MemoryLayout<apus_contract>.stride)
+    return Contracts(
+      records: Table(physical: contracts + offset, count: count),
+      limits: ContractLimits(ticksPerSecond: ticksPerSecond),
+      processor: processor)
   }
 }
 
@@ -171,7 +187,8 @@ private func start(
         index: index,
         timeline: Timeline(
           slices: Table(
-            physical: layout.timeline + UInt64(index) * timelineBytes, count: layout.environmentCount))))
+            physical: layout.timeline + UInt64(index) * timelineBytes, count: layout.environmentCount)),
+        contracts: layout.contracts(of: index, ticksPerSecond: interrupts.ticksPerSecond)))
   }
   ThisProcessor.start(memory: layout.processorMemory, state: processors.record(0).kernelAddress)
   install(
@@ -208,6 +225,7 @@ private func start(
   page.value.environment_count = UInt64(layout.environmentCount)
   page.value.timeline_offset = layout.timeline - layout.information
   page.value.slice_count = UInt64(layout.environmentCount)
+  page.value.contract_table_offset = layout.contracts - layout.information
   page.value.processor_count = UInt64(layout.processorCount)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize

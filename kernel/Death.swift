@@ -55,6 +55,7 @@ private func bury(_ slot: UInt32) {
     kernel.environments.environments[slot].wait_word = 0
   }
   here.timeline.freeAll(of: slot, in: kernel.environments)
+  forgetTime(of: slot)
   let record = kernel.environments.environments[slot]
   kernel.frames.unpin(record.uarea_frame)
   pinEnded(record.uarea_frame)

@@ -53,6 +53,8 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .transfer, .transferReturn, .transferAsynchronously: return .fault(UInt64(number))
   case .sliceAllocate: return try sliceAllocate(a)
   case .sliceFree: return try sliceFree(a)
+  case .contract: return try contract(a)
+  case .contractEnd: return try contractEnd(a)
   case .frameAllocate: return try frameAllocate(a)
   case .frameFree: return try frameFree(a)
   case .frameGuard: return try frameGuard(a)
@@ -102,6 +104,7 @@ func publishFreeFrames() {
 private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   if a.a0 == 0 {
     accountTime()
+    _ = passTime(to: nil)
     runNext()
   }
   let target = try kernel.environments.slot(of: a.a0)

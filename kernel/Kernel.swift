@@ -48,6 +48,7 @@ struct ProcessorState {
   /// The CPU's number: its place in the table of CPUs and the upper part of its slices' names.
   let index: UInt32
   var timeline: Timeline<Table<apus_slice>>
+  var contracts: Contracts<Table<apus_contract>>
   /// Counter at which the running slice ends.
   var sliceEnd: UInt64 = 0 { didSet { wholeSliceEnd = 0 } }
   /// Counter at which the environment that is charged began to use the slice.
@@ -60,6 +61,16 @@ struct ProcessorState {
   var grace: UInt64 = 0 { didSet { sliceChanged() } }
   /// Counter at which the slice really ends, while a transfer's deadline stands in `sliceEnd`; else 0.
   var wholeSliceEnd: UInt64 = 0 { didSet { sliceChanged() } }
+  /// How many steps of the grace are left.
+  var graceSteps: UInt32 = 0
+  /// The contract whose time is running, or `noContract`.
+  var contract: UInt32 = noContract
+  /// Counter at which a contract's time may come.
+  var nextEvent = UInt64.max
+  /// What is left of the slice that was interrupted.
+  var rest = SliceRest()
+  /// Whether the running environment was told that its time ends before it is used up: what is left is kept.
+  var isInterrupted = false
 
   /// The running environment's slot.
   var current: UInt32 { UInt32(truncatingIfNeeded: ThisProcessor.environment.value.handle) &- 1 }

@@ -75,6 +75,7 @@ private func goBack(_ message: Record<apus_message>) throws(SystemCallError) -> 
   ThisProcessor.userArea.value.accepting = 1
   guard let caller = kernel.environments.returnTransfer(from: callee) else {
     accountTime()
+    _ = passTime(to: nil)
     runNext()
   }
   setSliceEnd(for: caller, now: apus_rdtsc())
@@ -105,7 +106,7 @@ func setSliceEnd(for slot: UInt32, now: UInt64) {
   guard isShortened || here.wholeSliceEnd != 0 else { return }
   here.sliceEnd = isShortened ? earliest : whole
   here.wholeSliceEnd = isShortened ? whole : 0
-  kernel.interrupts.interrupt(afterTicks: here.sliceEnd > now ? here.sliceEnd - now : 1)
+  setTimer(now)
 }
 
 /// At the turn of an environment that waits for a return: the first deadline in its chain that has passed ends that

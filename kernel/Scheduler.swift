@@ -8,16 +8,20 @@ import CApusABI
 import CShims
 
 /// What an environment's turn comes to, waking it if what it waits for has happened.
-private func takeTurn(_ slot: UInt32) -> Turn {
-  let now = apus_rdtsc()
+func takeTurn(_ slot: UInt32) -> Turn {
+  settle(slot, now: apus_rdtsc())
+  let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
+  if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
+  return turn
+}
+
+/// Wakes an environment, or the one that runs in its place, if what it waits for has happened.
+func settle(_ slot: UInt32, now: UInt64) {
   if kernel.environments.isCalling(slot) {
     settleTransfers(of: slot, now: now)
   } else if isAwaited(slot, now: now) {
     wake(slot)
   }
-  let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
-  if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
-  return turn
 }
 
 /// The u-area in a frame, which is pinned while the environment lives.
@@ -31,10 +35,11 @@ func setPending(_ slot: UInt32, _ bit: UInt64) {
 
 /// Whether a sleeping environment's word has changed or its time has come.
 func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
-  let record = kernel.environments.environments[slot]
-  guard record.state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
-  if record.wait_word != 0, PhysicalMemory.word(record.wait_word) != record.wait_value { return true }
-  return record.wait_deadline != UInt64.max && now >= record.wait_deadline
+  guard kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
+  let word = kernel.environments.environments[slot].wait_word
+  if word != 0, PhysicalMemory.word(word) != kernel.environments.environments[slot].wait_value { return true }
+  let deadline = kernel.environments.environments[slot].wait_deadline
+  return deadline != UInt64.max && now >= deadline
 }
 
 /// Ends a sleep, and the pin on the word's frame.
@@ -47,6 +52,7 @@ func wake(_ slot: UInt32) {
 /// Whether somebody other than the running environment could run now.
 func anotherIsReady() -> Bool {
   let now = apus_rdtsc()
+  if contractWaits(now) { return true }
   var index: UInt32 = 0
   while index < here.timeline.highWater {
     if let slot = here.timeline.owner(of: index), slot != here.current {
@@ -59,22 +65,42 @@ func anotherIsReady() -> Bool {
   return false
 }
 
-/// Books the time that was used, and what was taken past the slice's end, at the end of an environment's use of it.
-///
-/// Both are charged to the environment that the slice was begun for: whoever transfers control answers for the rest.
+/// Books the time that was used, at the end of an environment's use of it.
 func accountTime() {
-  let now = apus_rdtsc()
+  bookTime(apus_rdtsc())
   ThisProcessor.environment.value.running_on = 0
+  if let slot = chargedSlot { kernel.environments.environments[slot].running_since = 0 }
+}
+
+/// The environment that the time was begun for, if it lives: whoever transfers control answers for the rest.
+var chargedSlot: UInt32? {
   let slot = UInt32(truncatingIfNeeded: here.charged) &- 1
-  guard kernel.environments.environments[slot].handle == here.charged else { return }  // it died meanwhile
-  kernel.environments.environments[slot].running_since = 0
-  kernel.environments.environments[slot].ticks_used &+= now &- here.ranSince
-  if here.grace != 0 { kernel.environments.environments[slot].excess_ticks &+= now &- here.sliceEnd }
+  return kernel.environments.environments[slot].handle == here.charged ? slot : nil
+}
+
+/// Charges the time since that was last done, and what of it was taken past the slice's end.
+///
+/// Past the end a stretch counts for two steps of the grace at most: while the machine itself waits for its host, time
+/// passes that no environment uses.
+func bookTime(_ now: UInt64) {
+  let ticks = now &- here.ranSince
+  here.ranSince = now
+  if here.contract != noContract { here.contracts.charge(here.contract, ticks: ticks) }
+  guard let slot = chargedSlot else { return }
+  kernel.environments.environments[slot].running_since = now
+  kernel.environments.environments[slot].ticks_used &+= ticks
+  if here.grace != 0, here.contract == noContract {
+    let excess = min(ticks, now &- here.sliceEnd)
+    kernel.environments.environments[slot].excess_ticks &+= min(excess, 2 * graceStepTicks)
+  }
 }
 
 /// The rest of the slice goes to one environment, if it can run; otherwise on to the next slice.
 func runDirected(to slot: UInt32) -> Never {
-  if here.grace == 0, takeTurn(slot) == .runs { enter(slot) }
+  if passTime(to: slot) {
+    if takeTurn(slot) == .runs { enter(slot) }
+    _ = passTime(to: nil)
+  }
   runNext()
 }
 
@@ -82,6 +108,8 @@ func runDirected(to slot: UInt32) -> Never {
 func runNext() -> Never {
   while true {
     if reclaimStep() { apus_take_interrupts() }  // a bounded piece of work is done: a path ends here
+    runContract()
+    runRest()
     switch here.timeline.next(after: here.slice, takeTurn: takeTurn) {
     case .slice(let index):
       here.slice = index
@@ -96,19 +124,30 @@ func runNext() -> Never {
   }
 }
 
-private func beginSlice() {
-  let length = kernel.information.value.slice_ticks
-  here.sliceEnd = apus_rdtsc() &+ length
+private func beginSlice() { beginTime(kernel.information.value.slice_ticks) }
+
+/// From now on somebody has so much time.
+func beginTime(_ ticks: UInt64) {
+  let now = apus_rdtsc()
+  here.sliceEnd = now &+ ticks
   here.grace = 0
-  kernel.interrupts.interrupt(afterTicks: length)
+  setTimer(now)
+}
+
+/// Sets the timer for what comes first: the end of the running environment's time, or of its grace, or the time of a
+/// contract.
+func setTimer(_ now: UInt64) {
+  var next = here.sliceEnd
+  if here.grace != 0 { next = here.grace } else if here.nextEvent < next { next = here.nextEvent }
+  kernel.interrupts.interrupt(afterTicks: next > now ? next &- now : 1)
 }
 
 /// Nobody can run: halt until an interrupt, the timer set for the earliest deadline.
 private func idle() {
   let start = apus_rdtsc()
-  var earliest = UInt64.max
+  var earliest = here.nextEvent
   var index: UInt32 = 0
-  var sleepers = false
+  var sleepers = here.contracts.isInUse
   while index < here.timeline.highWater {
     if let slot = here.timeline.owner(of: index) {
       sleepers = true
@@ -127,7 +166,7 @@ private func idle() {
 }
 
 /// Lets an environment use the slice from its slice-begin entry; while it waits for a return, the end of its chain.
-private func enter(_ owner: UInt32) -> Never {
+func enter(_ owner: UInt32) -> Never {
   let slot = kernel.environments.endOfChain(owner)
   load(slot)
   kernel.environments.environments[slot].running_on = UInt16(here.index) + 1

@@ -101,32 +101,33 @@ func raiseContractFault(_ argument: UInt64) {
   }
 }
 
-/// The timer ran out in ring 3: the slice has ended, or the grace after its end.
+/// The timer ran out in ring 3: the slice has ended, or the grace after its end, or a contract's time has come.
 private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
   let now = apus_rdtsc()
-  guard now &- here.sliceEnd < 1 << 63 else {  // early: the timer's reach is shorter than the slice
-    kernel.interrupts.interrupt(afterTicks: here.sliceEnd &- now)
-    return
-  }
-  let area = ThisProcessor.userArea
   if here.grace != 0 {
-    guard now &- here.grace < 1 << 63 else {
-      kernel.interrupts.interrupt(afterTicks: here.grace &- now)
-      return
-    }
-    guard anotherIsReady() else {
-      renewSlice(now)
-      return
-    }
-    endCurrent(cause: UInt64(APUS_CAUSE_OVERRUN), rip: frame.value.rip, address: 0)
+    endGraceStep(frame, now)
+  } else if now >= here.sliceEnd || now >= here.nextEvent && makesWay(now) {
+    endSlice(frame, now)
+  } else {
+    setTimer(now)  // early: the timer's reach is shorter than the slice
   }
+}
+
+/// Tells the running environment that its time is over.
+///
+/// One that is in a critical section is told later; if nobody
+/// waits for the CPU, it need not be told.
+private func endSlice(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
+  bookTime(now)
+  if here.wholeSliceEnd != 0 { keepRest(now) }  // a transfer's deadline: the caller goes on with the rest
+  let area = ThisProcessor.userArea
   // A context that is still being saved must not be overwritten by another.
   if area.value.critical != 0 || area.value.slice.in_use != 0 {
     area.value.pending |= UInt64(APUS_PENDING_SLICE_END)
-    if anotherIsReady() { extendGrace(now) } else { renewSlice(now) }
+    if anotherIsReady() { beginGrace(now) } else { renewSlice(now) }
     return
   }
-  extendGrace(now)
+  beginGrace(now)
   save(&area.value.slice, frame, cause: 0, address: 0)
   redirect(frame, entry: area.value.slice_end_entry, stack: area.value.slice_stack)
   ThisProcessor.environment.value.slice_upcalls &+= 1
@@ -134,15 +135,40 @@ private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
 
 /// Nobody waits for the CPU, so the time costs nothing.
 private func renewSlice(_ now: UInt64) {
-  let length = kernel.information.value.slice_ticks
-  here.sliceEnd = now &+ length
-  here.grace = 0
-  kernel.interrupts.interrupt(afterTicks: length)
+  here.contract = noContract
+  if here.isInterrupted { here.rest.ticks = 0 }
+  here.isInterrupted = false
+  beginTime(kernel.information.value.slice_ticks)
 }
 
+// MARK: Grace
+
+/// In how many steps the bound for a slice's end passes.
+///
+/// A step is over when the environment has been interrupted in
+/// it, so it has run: however long the machine itself had to wait for its host, that costs one step.
+private let graceSteps: UInt32 = 16
+
+/// The length of a step.
+var graceStepTicks: UInt64 { kernel.information.value.critical_bound_ticks / UInt64(graceSteps) + 1 }
+
 /// From now on the application is past its slice's end; at the bound the abort protocol applies.
-private func extendGrace(_ now: UInt64) {
-  let bound = kernel.information.value.critical_bound_ticks
-  here.grace = now &+ bound
-  kernel.interrupts.interrupt(afterTicks: bound)
+private func beginGrace(_ now: UInt64) {
+  here.graceSteps = graceSteps
+  here.grace = now &+ graceStepTicks
+  setTimer(now)
+}
+
+private func endGraceStep(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
+  bookTime(now)
+  if now >= here.grace {
+    here.graceSteps -= 1
+    here.grace = now &+ graceStepTicks
+    if here.graceSteps == 0 {
+      if anotherIsReady() { endCurrent(cause: UInt64(APUS_CAUSE_OVERRUN), rip: frame.value.rip, address: 0) }
+      renewSlice(now)
+      return
+    }
+  }
+  setTimer(now)
 }

@@ -40,6 +40,11 @@ public enum SystemCall: UInt32 {
   case sliceAllocate = 0x08
   /// `(cap, slice) -> 0`: gives a slice back.
   case sliceFree = 0x09
+  /// `(cap, environment, period, slice, cpu) -> contract`: from now on an environment gets `slice` ticks of a CPU in
+  /// each `period`, whatever others do. `exhausted` if that cannot be promised beside all other contracts.
+  case contract = 0x0a
+  /// `(cap, contract) -> 0`: ends a contract.
+  case contractEnd = 0x0b
 
   /// `(cap, list, count, flags) -> count`: takes frames; `list` (UInt64 frame numbers) is filled, or with
   /// `FrameAllocateFlags.named` says which. At most 64; fewer when memory runs out, `exhausted` when none.

@@ -106,6 +106,13 @@ private func sliceCalls(_ child: Child, _ report: inout Report) {
   guard let number = slice.value else { return report.notTried(Check("capabilities", "sliceFree")) }
   refusals("sliceFree", .family, &report) { Kernel.call(.sliceFree, $0, number) }
   accepted("sliceFree, allowed", &report, Kernel.call(.sliceFree, Slot.family, number))
+
+  let tenth = Information.page.ticks_per_second / 10
+  refusals("contract", .family, &report) { Kernel.call(.contract, $0, child.handle, tenth, tenth / 100, 0) }
+  let contract = Kernel.call(.contract, Slot.family, child.handle, tenth, tenth / 100, 0)
+  accepted("contract, allowed", &report, contract)
+  refusals("contractEnd", .family, &report) { Kernel.call(.contractEnd, $0, contract.raw) }
+  accepted("contractEnd, allowed", &report, Kernel.call(.contractEnd, Slot.family, contract.raw))
 }
 
 private func frameCalls(_ frame: UInt64, _ report: inout Report) {

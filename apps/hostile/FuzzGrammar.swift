@@ -74,6 +74,8 @@ struct FuzzGrammar {
     case .transferAsynchronously: self.init(1, .handle, .none, .none, .none, .none, .slice)
     case .sliceAllocate: self.init(3, .slot, .slice, .handle)
     case .sliceFree: self.init(1, .slot, .slice)
+    case .contract: self.init(2, .slot, .handle, .ticks, .ticks, .small)
+    case .contractEnd: self.init(1, .slot, .handle)
     case .frameAllocate: self.init(7, .slot, .room, .count, .flags)
     case .frameFree: self.init(5, .slot, .frames, .count)
     case .frameGuard: self.init(3, .slot, .frame, .nameLength, .name)

@@ -75,6 +75,9 @@ HOSTILE_INLINE struct apus_frame frame_record_at(uint64_t address) { return *(co
 HOSTILE_INLINE struct apus_environment environment_record_at(uint64_t address) {
   return *(const struct apus_environment *)address;
 }
+HOSTILE_INLINE struct apus_contract contract_record_at(uint64_t address) {
+  return *(const struct apus_contract *)address;
+}
 HOSTILE_INLINE struct apus_slice slice_record_at(uint64_t address) { return *(const struct apus_slice *)address; }
 
 /* Entry.S */

@@ -23,6 +23,13 @@ enum Information {
   }
   static func slice(_ number: UInt64) -> apus_slice { slice_record_at(base + page.timeline_offset + number * 16) }
 
+  /// Bytes of a record of the contract table.
+  static var contractSize: UInt64 { UInt64(MemoryLayout<apus_contract>.stride) }
+  /// A contract of the first CPU, by the lower half of its name.
+  static func contract(_ index: UInt64) -> apus_contract {
+    contract_record_at(base + page.contract_table_offset + index * contractSize)
+  }
+
   /// The slot of a handle.
   static func slot(of handle: UInt64) -> UInt64 { (handle & 0xffff_ffff) - 1 }
   static func environment(_ handle: UInt64) -> apus_environment { environment(slot: slot(of: handle)) }
@@ -53,12 +60,13 @@ enum Information {
   }
 }
 
-/// Everything that a refused call must leave alone, in five sums.
+/// Everything that a refused call must leave alone, in six sums.
 struct Snapshot: Equatable {
   let frames: UInt64
   let free: UInt64
   let environments: UInt64
   let timeline: UInt64
+  let contracts: UInt64
   let tables: UInt64
 
   /// Takes the sums.
@@ -81,6 +89,13 @@ struct Snapshot: Equatable {
       sum = sum_words(UInt64(APUS_INFORMATION_BASE) + page.timeline_offset + slice * 16, 1, sum)
     }
     timeline = sum
+    sum = 1
+    for index in 0..<page.processor_count * UInt64(APUS_CONTRACT_COUNT) {
+      // The first words are whose they are and their shares; the others move with time.
+      sum = sum_words(
+        UInt64(APUS_INFORMATION_BASE) + page.contract_table_offset + index * Information.contractSize, 1, sum)
+    }
+    contracts = sum
     tables = OwnTables.sum()
   }
 
@@ -90,6 +105,7 @@ struct Snapshot: Equatable {
     check.expect(later.frames == frames, "the frame table changed")
     check.expect(later.environments == environments, "the environment table changed")
     check.expect(later.timeline == timeline, "the timeline changed")
+    check.expect(later.contracts == contracts, "the contracts changed")
     check.expect(later.tables == tables, "the page tables changed")
   }
 }

@@ -55,6 +55,7 @@ private func runGroups(_ report: inout Report) {
   run("pointers", pointerChecks)
   run("memory", memoryChecks)
   run("timeline", timelineChecks)
+  run("contracts", contractChecks)
   run("isolation", isolationChecks)
   run("death", deathChecks)
   run("fuzz", fuzzChecks)

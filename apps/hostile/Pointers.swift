@@ -27,6 +27,9 @@ private enum Kind {
   case count(UInt64)
   case level
   case flags
+  /// A length of time with an upper and a lower limit.
+  case ticks
+  case processor
   /// A u-area's address: page-aligned below the limit, mapped or not.
   case uarea
 }
@@ -111,6 +114,8 @@ private func garbage(_ kind: Kind, _ body: (UInt64) -> Void) {
     each([limit + 1, 1 << 16 - 1, 1 << 32, 1 << 60, 1 << 61, 1 << 61 + 1, 1 << 63, UInt64.max, Place.base])
   case .level:
     each([0, 5, 255, 1 << 32, 1 << 63, UInt64.max, Place.base])
+  case .ticks: each([0, 1, 1 << 32, 1 << 40, 1 << 62, 1 << 63, UInt64.max])
+  case .processor: each([Information.page.processor_count, 255, 1 << 16, 1 << 32, 1 << 63, UInt64.max, Place.base])
   case .flags:
     each([4, 0x100, 1 << 32, 1 << 63, UInt64.max, Place.base])
   }
@@ -202,6 +207,15 @@ private func timeCalls(_ child: Child, _ report: inout Report) {
     Template(
       name: "sliceFree", call: .sliceFree, arguments: (Slot.family, 5, 0, 0, 0),
       kinds: (.slot, .slice, .unused, .unused, .unused)), &report)
+  let tenth = Information.page.ticks_per_second / 10
+  attack(
+    Template(
+      name: "contract", call: .contract, arguments: (Slot.family, child.handle, tenth, tenth / 100, 0),
+      kinds: (.slot, .handle, .ticks, .ticks, .processor)), &report)
+  attack(
+    Template(
+      name: "contractEnd", call: .contractEnd, arguments: (Slot.family, 1 << 32, 0, 0, 0),
+      kinds: (.slot, .handle, .unused, .unused, .unused)), &report)
 }
 
 private func frameCalls(_ frame: UInt64, _ report: inout Report) {

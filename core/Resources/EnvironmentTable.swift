@@ -214,17 +214,23 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
   ///   - sliceTicks: The length of a slice; not 0.
   /// - Returns: What the turn comes to.
   public func takeTurn(_ slot: UInt32, sliceTicks: UInt64) -> Turn {
-    let record = environments[slot]
     // While it waits for a return its slices run the end of its chain; what it owes it pays all the same.
     let end = endOfChain(slot)
     guard environments[end].state == UInt32(APUS_ENVIRONMENT_RUNNABLE), environments[end].running_on == 0
     else { return .waits }
-    let (paid, isBeyond) = record.slices_forfeited.multipliedReportingOverflow(by: sliceTicks)
-    guard !isBeyond, record.excess_ticks >= paid, record.excess_ticks - paid >= sliceTicks else {
-      return .runs
-    }
+    let excess = environments[slot].excess_ticks
+    if excess < sliceTicks { return .runs }
+    let (paid, isBeyond) = environments[slot].slices_forfeited.multipliedReportingOverflow(by: sliceTicks)
+    guard !isBeyond, excess >= paid, excess - paid >= sliceTicks else { return .runs }
     environments[slot].slices_forfeited += 1
     return .forfeits
+  }
+
+  /// Whether an environment could run on a CPU, or who runs in its place.
+  public func canRun(_ slot: UInt32, on processor: UInt32) -> Bool {
+    let end = endOfChain(slot)
+    let place = UInt32(environments[end].running_on)
+    return environments[end].state == UInt32(APUS_ENVIRONMENT_RUNNABLE) && (place == 0 || place == processor + 1)
   }
 
   // MARK: Capability lists

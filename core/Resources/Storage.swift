@@ -52,3 +52,11 @@ public protocol SliceStorage {
   /// The record of a slice.
   subscript(index: UInt32) -> apus_slice { get nonmutating set }
 }
+
+/// The contracts of a CPU.
+public protocol ContractStorage {
+  /// How many records there are; at most 65,536.
+  var count: UInt32 { get }
+  /// The record of a contract.
+  subscript(index: UInt32) -> apus_contract { get nonmutating set }
+}

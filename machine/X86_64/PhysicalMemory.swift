@@ -126,6 +126,7 @@ public enum PhysicalMemory {
 extension Table: FrameStorage where Element == apus_frame {}
 extension Table: EnvironmentStorage where Element == apus_environment {}
 extension Table: SliceStorage where Element == apus_slice {}
+extension Table: ContractStorage where Element == apus_contract {}
 
 /// The contents of frames, through the direct map.
 public struct TableFrames: TableMemory {

@@ -151,6 +151,7 @@ struct apus_information {
   uint64_t idle_ticks;               /* time halted */
   uint64_t extended_state_mask;      /* XCR0 */
   uint64_t extended_state_size;      /* bytes of an XSAVE area under that mask */
+  uint64_t contract_table_offset;    /* struct apus_contract[processor_count * APUS_CONTRACT_COUNT] */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -234,6 +235,27 @@ struct apus_slice {
   uint64_t used;                     /* times it ran */
 };
 #define APUS_SLICE_FREE 0xffffffff
+
+/* A contract: `slice` ticks in each `period` for an environment. */
+struct apus_contract {
+  uint32_t environment;              /* slot, or APUS_CONTRACT_FREE; a share is reserved until the deadline all the same */
+  uint32_t user;                     /* slot of who has the rest of the budget */
+  uint32_t generation;               /* part of the contract's name */
+  uint16_t account;                  /* who is charged */
+  uint16_t ready;                    /* whether the environment could run when the kernel last looked */
+  uint32_t share;                    /* millionths of the CPU, the cost of a switch included */
+  uint32_t reserved;
+  uint64_t period, slice;            /* ticks */
+  uint64_t deadline;                 /* counter at which the present period ends */
+  uint64_t budget;                   /* ticks left in it */
+  uint64_t debt;                     /* ticks used beyond budgets and not yet paid */
+  uint64_t used;                     /* ticks charged in all */
+  uint64_t periods;                  /* begun */
+  uint64_t missed;                   /* ended with budget left for an environment that was ready all through */
+};
+_Static_assert(sizeof(struct apus_contract) == 88, "contract record");
+#define APUS_CONTRACT_FREE 0xffffffff
+#define APUS_CONTRACT_COUNT 16       /* records for each CPU */
 
 /* ---- the boot image ------------------------------------------------------------------------------- */
 

@@ -14,6 +14,7 @@ final class Machine {
   var words: [UInt64]
   var environments: [apus_environment]
   var slices: [apus_slice]
+  var contracts: [apus_contract]
 
   /// Frames whose records were written, with the record from before the first write.
   var changedRecords: [UInt32: apus_frame] = [:]
@@ -21,11 +22,12 @@ final class Machine {
   var changedWords: [Int: UInt64] = [:]
   var isJournaling = false
 
-  init(frames: Int = 0, environments: Int = 0, slices: Int = 0) {
+  init(frames: Int = 0, environments: Int = 0, slices: Int = 0, contracts: Int = 0) {
     records = Array(repeating: apus_frame(), count: frames)
     words = Array(repeating: 0, count: frames * 512)
     self.environments = Array(repeating: apus_environment(), count: environments)
     self.slices = Array(repeating: apus_slice(), count: slices)
+    self.contracts = Array(repeating: apus_contract(), count: contracts)
   }
 
   func beginJournal() {
@@ -90,6 +92,15 @@ struct SliceView: SliceStorage {
   subscript(index: UInt32) -> apus_slice {
     get { machine.slices[Int(index)] }
     nonmutating set { machine.slices[Int(index)] = newValue }
+  }
+}
+
+struct ContractView: ContractStorage {
+  let machine: Machine
+  var count: UInt32 { UInt32(machine.contracts.count) }
+  subscript(index: UInt32) -> apus_contract {
+    get { machine.contracts[Int(index)] }
+    nonmutating set { machine.contracts[Int(index)] = newValue }
   }
 }
 
