@@ -16,7 +16,8 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 
 SEEDS ?= 1000
 
-.PHONY: build run test test-long bench fuzz clean lint lines tools-for-build tools-for-run tools-for-test
+.PHONY: build run test test-long bench fuzz clean lint lines
+.PHONY: tools-for-build tools-for-run tools-for-test tools-for-bench
 
 build: tools-for-build $(B)/apus kernel libos
 
@@ -49,7 +50,7 @@ test test-long: tools-for-test
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
 	@./apus test $(if $(filter test-long,$@),--long) </dev/null
 
-bench: tools-for-run
+bench: tools-for-bench
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build $(QUIETLY)
 	@./apus bench </dev/null
 
@@ -58,7 +59,7 @@ fuzz: tools-for-test
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
 	@tools/fuzz $(SEEDS) $(FIRST)
 
-tools-for-build tools-for-run tools-for-test:
+tools-for-build tools-for-run tools-for-test tools-for-bench:
 	@tools/require $(patsubst tools-for-%,%,$@) $(QUIETLY)
 
 clean:

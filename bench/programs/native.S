@@ -7,6 +7,7 @@ native_start:
         rdtsc                           /* the first instruction in ring 3 of the whole machine */
         shlq    $32, %rdx
         orq     %rdx, %rax
+        .byte   0x0f, 0x1f, 0x80, 0x40, 0x00, 0x50, 0x41        /* MARK_SUM_OF_ALL of measure.h */
         leaq    stack_top(%rip), %rsp
         movq    %rax, %rdi
         call    native_main
@@ -35,7 +36,7 @@ exception_full:
         movl    $-1, %edx
         leaq    vectors(%rip), %rbx
         xsave64 (%rbx)
-        call    count_exception         /* a compiled function, as a LibOS's handler is */
+        call    *exception_handler(%rip) /* a compiled function, as a LibOS's handler is */
         movl    $-1, %eax
         movl    $-1, %edx
         xrstor64 (%rbx)
@@ -90,6 +91,20 @@ yield_to:
         movl    $(APUS_CALL_BIT | 1), %eax
         syscall
         ud2
+/* sleep_on(word, value, environment): the same while the word has the value. */
+        .globl  sleep_on
+sleep_on:
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movq    %rsp, yielded_stack(%rip)
+        movq    %rdx, %r10
+        movq    $-1, %rdx
+        movl    $(APUS_CALL_BIT | 2), %eax
+        syscall                         /* returns when the word differs already */
         .globl  slice_begin
 slice_begin:
         movq    yielded_stack(%rip), %rsp
@@ -107,6 +122,14 @@ partner_begin:
         movq    partner_target(%rip), %rdi
         movl    $(APUS_CALL_BIT | 1), %eax
         syscall
+        ud2
+
+/* The other family's environment: each of its slices begins its program anew, on its own stack. */
+        .globl  other_begin
+other_begin:
+        movq    $APUS_LIBOS_BASE, %rax
+        movq    APUS_UA_LIBOS + 16(%rax), %rsp
+        call    echo
         ud2
 
         .bss

@@ -14,7 +14,7 @@ enum ApusGuest: CaseIterable {
   /// Boots it once and measures the named cases.
   func boot(
     _ machine: BenchMachine, _ counting: BenchMachine.Counting, cases: [String], home: Home,
-    programs: BenchPrograms
+    programs: BenchPrograms, events: BenchEventCounter?
   ) throws(Failure) -> GuestResult {
     let kernel = try home.kernel()
     var tree = FileTree()
@@ -36,7 +36,7 @@ enum ApusGuest: CaseIterable {
       settings: Self.settings, program: Array(program.utf8),
       arguments: ([program] + cases).map { Array($0.utf8) }, environment: [])
     let image = try ImageFile(libos: libos, tree: tree, command: command, keptAt: nil)
-    let line = machine.apus(kernel: kernel, image: image.path, counting: counting)
+    let line = machine.apus(kernel: kernel, image: image.path, counting: counting, events: events)
     return try GuestRun.boot(line, console: .records, seconds: 120)
   }
 

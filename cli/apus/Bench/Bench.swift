@@ -11,7 +11,7 @@ struct Bench: ParsableCommand {
       Cases: \(BenchFigure.names.joined(separator: " ")). All of them when none is named.
 
       Linux is Debian's cloud kernel in the same QEMU machine. Without it (no network, no apt) its column stays \
-      empty. bench/README.md says how everything is measured and what the figures do not mean.
+      empty. A whole run leaves table.md, results.json and chart.svg in build/bench. bench/README.md says how everything is measured and what the figures do not mean.
       """)
 
   @Argument(help: "The cases to measure.")
@@ -20,11 +20,20 @@ struct Bench: ParsableCommand {
   @Flag(help: "Print one JSON object a line.")
   var json = false
 
-  @Flag(help: "Linux as it is delivered, instead of at its best (mitigations off, lean processor).")
+  @Flag(help: "Only with Linux as it is delivered.")
   var stock = false
+
+  @Flag(help: "Only with Linux at its best (mitigations off, lean processor).")
+  var tuned = false
 
   @Option(help: "Boots of each system by the wall clock; 0 for instructions only.")
   var repetitions = 3
+
+  @Flag(help: "Compare Apus's instruction counts with bench/baseline.json, and nothing else.")
+  var checkBaseline = false
+
+  @Flag(help: "Write Apus's instruction counts into bench/baseline.json.")
+  var updateBaseline = false
 
   func validate() throws {
     let unknown = names.filter { !BenchFigure.names.contains($0) }
@@ -39,33 +48,94 @@ struct Bench: ParsableCommand {
   }
 
   func run() throws {
-    guard try measure() else { throw ExitCode(BenchFailure.status) }
+    let home = try Home()
+    if updateBaseline {
+      let text = try BenchBaseline.measure(home).text
+      try BenchFile.write(Array(text.utf8), to: BenchBaseline.file(home))
+    } else if checkBaseline {
+      switch BenchBaseline.verdict(home) {
+      case .passed: break
+      case .failed(let reason), .notRun(let reason):
+        throw Failure(sentence: reason, status: BenchFailure.status)
+      }
+    } else {
+      guard try measure(home) else { throw ExitCode(BenchFailure.status) }
+    }
   }
 
   /// - Returns: Whether every machine did its part.
-  private func measure() throws(Failure) -> Bool {
-    let home = try Home()
+  private func measure(_ home: Home) throws(Failure) -> Bool {
     let root = shown(home.path)
     let build = root + "/build"
     let programs = try BenchPrograms(root: root, folder: build + "/bench/programs")
-    let machine = BenchMachine(
-      stock: stock, emulator: try home.emulator(), ticksPerSecond: programs.hostTicksPerSecond())
     var twin: LinuxTwin?
     do throws(Failure) {
       twin = try LinuxTwin(folder: build + "/twin", programs: programs)
     } catch {
       Diagnostics.say("\(error.sentence); Linux's column stays empty")
     }
-    let plan = BenchPlan(
-      figures: BenchFigure.all.filter { names.isEmpty || names.contains($0.name) },
-      machine: machine, repetitions: repetitions, home: home, programs: programs, twin: twin)
-    let (rows, complete) = plan.run()
-
-    let lines = rows.map { BenchReport.json($0) + "\n" }.joined()
-    try BenchFile.write(Array(lines.utf8), to: build + "/bench/" + Self.timeStamp() + ".jsonl")
-    let text = json ? lines : BenchReport.table(rows) + "\n"
-    Descriptor.writeAll(1, Array(text.utf8))
+    let ticksPerSecond = programs.hostTicksPerSecond()
+    var rows: [BenchRow] = []
+    var complete = true
+    for configuration in stock == tuned ? BenchConfiguration.allCases : stock ? [.stock] : [.tuned] {
+      let machine = BenchMachine(
+        configuration: configuration, emulator: try home.emulator(), ticksPerSecond: ticksPerSecond)
+      let plan = BenchPlan(
+        figures: BenchFigure.all.filter { names.isEmpty || names.contains($0.name) },
+        machine: machine, repetitions: repetitions, home: home, programs: programs, twin: twin,
+        events: programs.eventPlugin.map { .init(plugin: $0, output: build + "/bench/events.txt") })
+      let (more, wasComplete) = plan.run()
+      rows += more
+      complete = complete && wasComplete
+    }
+    try report(rows, conditions(home, twin), folder: build + "/bench")
     return complete
+  }
+
+  private func report(_ rows: [BenchRow], _ conditions: [(String, String)], folder: String) throws(Failure) {
+    let lines = rows.map { BenchReport.json($0) + "\n" }.joined()
+    try BenchFile.write(Array(lines.utf8), to: folder + "/" + Self.timeStamp() + ".jsonl")
+    // Part of a run must not pass for the whole.
+    if names.isEmpty {
+      let whole = BenchReport.tables(rows, conditions: conditions, whole: true)
+      try BenchFile.write(Array(whole.utf8), to: folder + "/table.md")
+      try BenchFile.write(
+        Array(BenchReport.json(rows, conditions: conditions).utf8), to: folder + "/results.json")
+      try BenchFile.write(Array(BenchChart.svg(BenchClaim.all(rows)).utf8), to: folder + "/chart.svg")
+    }
+    let text = json ? lines : BenchReport.tables(rows, conditions: conditions, whole: false)
+    Descriptor.writeAll(1, Array(text.utf8))
+  }
+
+  /// What the figures depend on.
+  private func conditions(_ home: Home, _ twin: LinuxTwin?) throws(Failure) -> [(String, String)] {
+    let emulator = try home.emulator()
+    func firstLine(_ bytes: [UInt8]?) -> String? {
+      bytes.flatMap { shown($0).split(separator: "\n").first.map(String.init) }
+    }
+    let version = firstLine(try? Tool.output(emulator, ["--version"], limit: 1 << 12)) ?? emulator
+    let processor = (try? Tool.output("cat", ["/proc/cpuinfo"], limit: 1 << 12)).flatMap { bytes in
+      shown(bytes).split(separator: "\n").first { $0.hasPrefix("model name") }?.split(separator: ":").last
+    }
+    let commit = firstLine(
+      try? Tool.output("git", ["-C", shown(home.path), "rev-parse", "--short=12", "HEAD"], limit: 1 << 12))
+    var words = [
+      ("emulator", "\(version), tcg, machine microvm, 1 processor, 256 MiB"),
+      ("host", processor.map { Words.trimmed($0) } ?? "unknown"),
+      ("Linux", twin?.package ?? "not there"),
+      ("Apus", commit.map { "commit \($0)" } ?? "unknown commit"),
+      ("repetitions by the wall clock", String(repetitions)),
+      ("date", Self.timeStamp()),
+    ]
+    for configuration in BenchConfiguration.allCases {
+      let machine = BenchMachine(configuration: configuration, emulator: emulator, ticksPerSecond: nil)
+      words.append(
+        (
+          configuration.rawValue,
+          "-cpu \(machine.processor) for both; Linux: \(machine.linuxOptions(.instructions).joined(separator: " "))"
+        ))
+    }
+    return words
   }
 
   /// Now, as part of a file's name.

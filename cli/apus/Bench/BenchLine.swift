@@ -3,8 +3,8 @@
 
 /// One line of a bench program.
 enum BenchLine: Equatable {
-  /// Samples of a metric, in counter ticks per operation; at least one.
-  case samples(of: Metric, [Double])
+  /// Samples of a metric, in counter ticks per operation, at least one; and the operations in all of them.
+  case samples(of: Metric, [Double], operations: Double?)
   /// How fast the counter ran, in ticks per second.
   case clock(Double)
   /// The program gave up, and why.
@@ -25,10 +25,12 @@ enum BenchLine: Equatable {
     guard let fields = scanner.object() else { return nil }
     if case .text(let name) = fields["case"], case .text(let metric) = fields["metric"] {
       let key = Metric(name: name, metric: metric)
+      var operations: Double?
+      if case .number(let count) = fields["operations"] { operations = count }
       if case .numbers(let samples) = fields["samples"], !samples.isEmpty {
-        self = .samples(of: key, samples)
+        self = .samples(of: key, samples, operations: operations)
       } else if case .number(let value) = fields["instructions"] {
-        self = .samples(of: key, [value])
+        self = .samples(of: key, [value], operations: operations)
       } else {
         return nil
       }
@@ -40,6 +42,16 @@ enum BenchLine: Equatable {
       self = .end
     } else {
       return nil
+    }
+  }
+}
+
+extension BenchLine {
+  /// Reads a flat JSON object whose values are all numbers; nil when it is not one.
+  static func numbers(_ text: String) -> [String: Double]? {
+    var scanner = ObjectScanner(text)
+    return scanner.object()?.reduce(into: [String: Double]?([:])) { numbers, field in
+      if case .number(let value) = field.value { numbers?[field.key] = value } else { numbers = nil }
     }
   }
 }
@@ -121,6 +133,6 @@ private struct ObjectScanner {
   }
 
   private mutating func skipSpace() {
-    rest = rest.drop { $0 == " " }
+    rest = rest.drop { $0 == " " || $0 == "\n" }
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // BenchPlan.swift: which machines are booted how often, and what their samples come to.
 
-/// The boots of one bench run.
+/// The boots of one bench run in one configuration.
 struct BenchPlan {
   let figures: [BenchFigure]
   let machine: BenchMachine
@@ -11,11 +11,19 @@ struct BenchPlan {
   let programs: BenchPrograms
   /// Nil when it cannot be had.
   let twin: LinuxTwin?
+  /// Nil: events are not counted.
+  let events: BenchEventCounter?
 
-  /// Samples by system and metric.
+  /// Samples of a metric, and what an operation did.
+  private struct Series {
+    var values: [Double] = []
+    var events: BenchEvents?
+  }
+
+  /// Samples by machine and metric.
   private struct Samples {
-    var apus: [BenchLine.Metric: [Double]] = [:]
-    var linux: [BenchLine.Metric: [Double]] = [:]
+    var apus: [ApusGuest: [BenchLine.Metric: Series]] = [:]
+    var linux: [BenchLine.Metric: Series] = [:]
   }
 
   private static let boot = BenchLine.Metric(name: "boot", metric: "op")
@@ -42,36 +50,51 @@ struct BenchPlan {
       let mine = figures.filter { $0.guest == guest }
       guard !mine.isEmpty else { continue }
       let cases = names(mine.map(\.name))
-      do throws(Failure) {
-        let result = try guest.boot(
-          machine, counting, cases: cases, home: home, programs: programs)
-        let missing = add(
-          result, counting, wanted: mine.map(\.key), to: &samples.apus,
-          bootsHere: guest == .native)
-        if let reason = result.failure ?? missing {
-          Diagnostics.say("Apus, \(guest) program: \(reason)")
-          complete = false
-        }
-      } catch {
-        Diagnostics.say("Apus, \(guest) program: \(error.sentence)")
-        complete = false
+      let result = attempt("Apus, \(guest) program", counting, &complete) { counter throws(Failure) in
+        try guest.boot(machine, counting, cases: cases, home: home, programs: programs, events: counter)
       }
+      guard let result else { continue }
+      let missing = add(
+        result, counting, wanted: mine.filter { $0.target != nil }.map(\.key), to: &samples.apus[guest, default: [:]],
+        bootsHere: guest == .native)
+      note("Apus, \(guest) program", result.failure ?? missing, &complete)
     }
     guard let twin else { return }
-    do throws(Failure) {
-      let twins = figures.flatMap(\.twins)
-      // Booting needs no case of its own; getppid is the shortest.
-      let cases = names(twins.map(\.name).filter { $0 != Self.boot.name })
-      let result = try twin.boot(machine, counting, cases: cases.isEmpty ? ["getppid"] : cases)
-      let missing = add(result, counting, wanted: twins, to: &samples.linux, bootsHere: true)
-      if let reason = result.failure ?? missing {
-        Diagnostics.say("Linux: \(reason)")
-        complete = false
-      }
-    } catch {
-      Diagnostics.say("Linux: \(error.sentence)")
-      complete = false
+    let wanted = figures.filter { $0.target != nil }.flatMap(\.twins)
+    // Booting needs no case of its own; getppid is the shortest.
+    let cases = names(figures.flatMap(\.twins).map(\.name).filter { $0 != Self.boot.name })
+    let result = attempt("Linux", counting, &complete) { counter throws(Failure) in
+      try twin.boot(machine, counting, cases: cases.isEmpty ? ["getppid"] : cases, events: counter)
     }
+    guard let result else { return }
+    let missing = add(result, counting, wanted: wanted, to: &samples.linux, bootsHere: true)
+    note("Linux", result.failure ?? missing, &complete)
+  }
+
+  /// Boots once, with the events counted if that is asked for; once more without if it does not work.
+  private func attempt(
+    _ who: String, _ counting: BenchMachine.Counting, _ complete: inout Bool,
+    _ boot: (BenchEventCounter?) throws(Failure) -> GuestResult
+  ) -> GuestResult? {
+    do throws(Failure) {
+      guard counting == .instructions, let events else { return try boot(nil) }
+      BenchFile.remove(events.output)
+      var result = try boot(events)
+      if result.failure == nil, events.complete(&result) { return result }
+      let reason = result.failure ?? "the plugin's lines are not those of the metrics"
+      Diagnostics.say("\(who): events are not counted: \(reason)")
+      complete = false
+      return try boot(nil)
+    } catch {
+      note(who, error.sentence, &complete)
+      return nil
+    }
+  }
+
+  private func note(_ who: String, _ reason: String?, _ complete: inout Bool) {
+    guard let reason else { return }
+    Diagnostics.say("\(who): \(reason)")
+    complete = false
   }
 
   private func names(_ names: [String]) -> [String] {
@@ -81,36 +104,40 @@ struct BenchPlan {
   /// Adds a boot's samples; returns what is missing among those wanted.
   private func add(
     _ result: GuestResult, _ counting: BenchMachine.Counting, wanted: [BenchLine.Metric],
-    to samples: inout [BenchLine.Metric: [Double]], bootsHere: Bool
+    to samples: inout [BenchLine.Metric: Series], bootsHere: Bool
   ) -> String? {
     var seen: Set<BenchLine.Metric> = []
-    for (metric, values) in result.samples {
+    for series in result.samples {
       switch counting {
       case .instructions:
-        samples[metric, default: []] += values
+        samples[series.metric, default: Series()].values += series.values
+        samples[series.metric]?.events = series.events
       case .wall:
         // The counter does not start at power-on then: the host's clock times the boot.
-        guard metric != Self.boot, let clock = result.clock else { continue }
-        samples[metric, default: []] += values.map { $0 * 1e9 / clock }
+        guard series.metric != Self.boot, let clock = result.clock else { continue }
+        samples[series.metric, default: Series()].values += series.values.map { $0 * 1e9 / clock }
       }
-      seen.insert(metric)
+      seen.insert(series.metric)
     }
     if counting == .wall, bootsHere, let seconds = result.secondsToFirstLine {
-      samples[Self.boot, default: []].append(seconds * 1e9)
+      samples[Self.boot, default: Series()].values.append(seconds * 1e9)
       seen.insert(Self.boot)
     }
-    let missing = wanted.filter { $0.metric == "op" && !seen.contains($0) }
-    return missing.isEmpty ? nil : "no figure for " + missing.map(\.name).joined(separator: ", ")
+    let missing = wanted.filter { !seen.contains($0) }.map { "\($0.name) \($0.metric)" }
+    return missing.isEmpty ? nil : "no figure for " + missing.joined(separator: ", ")
   }
 
   private func rows(_ kind: BenchKind, _ samples: Samples) -> [BenchRow] {
     figures.compactMap { figure in
-      let apus = samples.apus[figure.key] ?? []
-      let candidates = figure.twins.compactMap { samples.linux[$0] }
-      let best = candidates.min { (median($0) ?? .infinity) < (median($1) ?? .infinity) } ?? []
+      let apus = samples.apus[figure.guest]?[figure.key]
+      let ways = figure.twins.compactMap { way in samples.linux[way].map { (way: way, series: $0) } }
+      let best = ways.min { (median($0.series.values) ?? .infinity) < (median($1.series.values) ?? .infinity) }
       // A figure beside the required ones stands only when Apus has it.
-      guard figure.metric == "op" || !apus.isEmpty else { return nil }
-      return BenchRow(figure: figure, kind: kind, apus: apus, linux: best)
+      guard figure.target != nil || apus != nil else { return nil }
+      return BenchRow(
+        figure: figure, configuration: machine.configuration, kind: kind, apus: apus?.values ?? [],
+        linux: (best?.series.values ?? []).map { $0 * figure.twinScale }, way: best?.way,
+        apusEvents: apus?.events, linuxEvents: best?.series.events?.scaled(by: figure.twinScale))
     }
   }
 }

@@ -13,6 +13,8 @@ struct BenchPrograms {
   let start: String
   /// What takes the LibOS's place in the native image.
   let native: String
+  /// The plugin that counts events; nil when it does not compile.
+  let eventPlugin: String?
 
   /// Compiles into `folder` what is stale there; `root` is the repository.
   init(root: String, folder: String) throws(Failure) {
@@ -26,11 +28,15 @@ struct BenchPrograms {
     BenchFile.remove(log)
     let compiler = try Self.compiler()
     let jobs: [(output: String, sources: [String], needs: [String], words: [String])] = [
-      (linux, ["linux.c"], ["measure.h"], ["-O2", "-static"]),
+      (
+        linux, ["linux.c", "linux-memory.c", "linux-messages.c", "linux-processes.c"], ["linux.h", "measure.h"],
+        ["-O2", "-static", "-pthread"]
+      ),
       (tiny, ["tiny.S"], [], ["-nostdlib", "-static"]),
       (start, ["init.S"], [], ["-nostdlib", "-static", "-Wl,-Ttext-segment=0x700000000000"]),
       (
-        native, ["native.c", "native.S"], ["../../abi/CApusABI/include/ApusABI.h"],
+        native, ["native.c", "native-memory.c", "native-control.c", "native.S"],
+        ["native.h", "measure.h", "../../abi/CApusABI/include/ApusABI.h"],
         // One page above the slot's start, where the u-area is. General registers only, as in a LibOS.
         [
           "-O2", "-ffreestanding", "-fpie", "-fno-stack-protector", "-fcf-protection=none",
@@ -39,15 +45,23 @@ struct BenchPrograms {
         ]
       ),
     ]
-    for job in jobs {
-      let sources = job.sources.map { source + $0 }
-      let all = sources + job.needs.map { source + $0 }
-      guard !BenchFile.isFresh(job.output, from: all) else { continue }
-      let draft = job.output + ".new"
+    func compile(_ output: String, _ sources: [String], needs: [String], _ words: [String]) throws(Failure) {
+      let sources = sources.map { source + $0 }
+      guard !BenchFile.isFresh(output, from: sources + needs.map { source + $0 }) else { return }
+      let draft = output + ".new"
       try Tool.run(
-        compiler, ["-Wall", "-Wextra", "-Werror"] + job.words + ["-o", draft] + sources, in: ".",
-        log: log)
-      guard rename(draft, job.output) == 0 else { throw BenchFailure.file(job.output, errno) }
+        compiler, ["-Wall", "-Wextra", "-Werror"] + words + ["-o", draft] + sources, in: ".", log: log)
+      guard rename(draft, output) == 0 else { throw BenchFailure.file(output, errno) }
+    }
+    for job in jobs { try compile(job.output, job.sources, needs: job.needs, job.words) }
+    let plugin = folder + "/events.so"
+    do throws(Failure) {
+      try compile(
+        plugin, ["../plugin/events.c"], needs: [], ["-O2", "-shared", "-fPIC", "-fvisibility=hidden"])
+      eventPlugin = plugin
+    } catch {
+      Diagnostics.say("\(error.sentence); events are not counted")
+      eventPlugin = nil
     }
   }
 

@@ -15,13 +15,22 @@ enum GuestConsole {
 /// What a boot gave.
 struct GuestResult {
   /// Samples of each metric, in counter ticks per operation, in the order they were printed.
-  var samples: [(metric: BenchLine.Metric, values: [Double])] = []
+  var samples: [Series] = []
   /// Ticks of the guest's counter per second; nil when it never said.
   var clock: Double?
   /// Seconds of the host's clock from starting the emulator to the guest's first bench line.
   var secondsToFirstLine: Double?
   /// Why the run is not complete.
   var failure: String?
+
+  /// One metric's samples.
+  struct Series {
+    let metric: BenchLine.Metric
+    let values: [Double]
+    let operations: Double?
+    /// What an operation did, when that was counted.
+    var events: BenchEvents?
+  }
 }
 
 enum GuestRun {
@@ -54,7 +63,8 @@ enum GuestRun {
         guard let line = BenchLine(line) else { continue }
         if result.secondsToFirstLine == nil { result.secondsToFirstLine = now() - start }
         switch line {
-        case .samples(let metric, let values): result.samples.append((metric, values))
+        case .samples(let metric, let values, let operations):
+          result.samples.append(.init(metric: metric, values: values, operations: operations))
         case .clock(let ticks): result.clock = ticks
         case .failure(let reason): result.failure = reason
         case .end: return result

@@ -26,11 +26,12 @@ struct LinuxTwin {
   }
 
   /// Boots it once and measures the named cases.
-  func boot(_ machine: BenchMachine, _ counting: BenchMachine.Counting, cases: [String])
-    throws(Failure) -> GuestResult
-  {
+  func boot(
+    _ machine: BenchMachine, _ counting: BenchMachine.Counting, cases: [String], events: BenchEventCounter?
+  ) throws(Failure) -> GuestResult {
     let line = machine.linux(
-      kernel: kernel, image: archive, words: ["--", "-p"] + cases, counting: counting)
+      kernel: kernel, image: archive, words: ["--", "-p"] + cases, counting: counting,
+      events: events)
     return try GuestRun.boot(line, console: .text, seconds: 120)
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // BenchTests.swift: the bench's pure parts: a program's lines, the kernel's payload, the archive, the report.
 
+import Foundation
 import Testing
 
 @testable import apus
@@ -10,9 +11,13 @@ import Testing
     let pipe = BenchLine.Metric(name: "pipe", metric: "op")
     #expect(
       BenchLine("noise @@ {\"case\":\"pipe\",\"metric\":\"op\",\"instructions\":2.00,\"samples\":[1.50,2,3e0]}\r")
-        == .samples(of: pipe, [1.5, 2, 3]))
+        == .samples(of: pipe, [1.5, 2, 3], operations: nil))
     #expect(
-      BenchLine("@@ {\"case\":\"pipe\",\"metric\":\"op\",\"instructions\":7}") == .samples(of: pipe, [7]))
+      BenchLine("@@ {\"case\":\"pipe\",\"metric\":\"op\",\"instructions\":7}")
+        == .samples(of: pipe, [7], operations: nil))
+    #expect(
+      BenchLine("@@ {\"case\":\"pipe\",\"metric\":\"op\",\"operations\":2000,\"samples\":[7]}")
+        == .samples(of: pipe, [7], operations: 2000))
     #expect(BenchLine("@@ {\"clock\":1000}") == .clock(1000))
     #expect(BenchLine("@@ {\"failure\":\"fork\"}") == .failure("fork"))
     #expect(BenchLine("@@ {\"end\":true}") == .end)
@@ -84,32 +89,98 @@ import Testing
   }
 }
 
+@Suite struct BenchEventTests {
+  @Test func `a line of the plugin, for one operation`() {
+    let events = BenchEvents("1000 800 20 10 4 2 0 1", operations: 10)
+    #expect(events?[.kernelInstructions] == 80)
+    #expect(events?[.addressSpaceLoads] == 1)
+    #expect(events?[.registerWrites] == 0.1)
+    #expect(events?.scaled(by: 2)[.kernelExits] == 4)
+  }
+
+  @Test(arguments: ["", "1 2 3", "1 2 3 4 5 6 7 eight", "1 2 3 4 5 6 7 8 9"])
+  func `what is no whole line is none`(text: String) {
+    #expect(BenchEvents(text, operations: 1) == nil)
+  }
+}
+
 @Suite struct BenchReportTests {
-  private func row(apus: [Double], linux: [Double]) -> BenchRow {
-    BenchRow(
-      figure: BenchFigure(name: "pipe", metric: "op", guest: .linux, twins: [], twin: "the same binary"),
-      kind: .instructions, apus: apus, linux: linux)
+  private func figure(_ target: BenchTarget? = nil) -> BenchFigure {
+    BenchFigure(
+      name: "pipe", metric: "op", guest: .linux, twins: [], title: "a pipe", twin: "the same binary", target: target)
+  }
+
+  private func row(
+    apus: [Double], linux: [Double], _ configuration: BenchConfiguration = .tuned,
+    _ kind: BenchKind = .instructions
+  ) -> BenchRow {
+    var figure = BenchFigure.all.first { $0.name == "pipe" && $0.metric == "protected" } ?? figure()
+    figure.target = .times(5)
+    return BenchRow(figure: figure, configuration: configuration, kind: kind, apus: apus, linux: linux)
   }
 
   @Test func `medians and their ratio`() {
     #expect(
-      BenchReport.json(row(apus: [300, 100, 200], linux: [1000, 1001])) == """
-        {"case":"pipe","metric":"op","kind":"instructions","unit":"instructions","apus":200,"linux":1000.5,\
-        "ratio":5,"samples":{"apus":[300,100,200],"linux":[1000,1001]},"twin":"the same binary"}
+      BenchReport.json(BenchRow(figure: figure(), kind: .wall, apus: [300, 100, 200], linux: [1000, 1001])) == """
+        {"case":"pipe","metric":"op","program":"linux","configuration":"tuned","kind":"wall","unit":"ns","apus":200,\
+        "linux":1000.5,"ratio":5,"samples":{"apus":[300,100,200],"linux":[1000,1001]},"title":"a pipe",\
+        "twin":"the same binary"}
         """)
   }
 
   @Test func `a missing side is null`() {
     let text = BenchReport.json(row(apus: [35], linux: []))
     #expect(text.contains("\"apus\":35,\"linux\":null,\"ratio\":null"))
-    #expect(BenchReport.table([row(apus: [], linux: [1_234_567])]).contains("1,234,567"))
+    #expect(text.contains("\"events\":{\"apus\":null,\"linux\":null}"))
+    let table = BenchReport.tables([row(apus: [], linux: [1_234_567])], conditions: [], whole: true)
+    #expect(table.contains("1,234,567") && table.contains("not measured"))
   }
 
-  @Test func `every case has its figure`() {
-    for name in BenchFigure.names {
-      #expect(BenchFigure.all.contains { $0.name == name && $0.metric == "op" })
-    }
-    #expect(Set(BenchFigure.all.map(\.key)).count == BenchFigure.all.count)
-    #expect(BenchFigure.all.allSatisfy { BenchFigure.names.contains($0.name) })
+  @Test func `the lower ratio is claimed, with the wall clock of the same configuration`() {
+    let rows = [
+      row(apus: [10], linux: [100], .tuned), row(apus: [10], linux: [40], .stock),
+      row(apus: [1], linux: [9], .tuned, .wall), row(apus: [1], linux: [7], .stock, .wall),
+    ]
+    let claims = BenchClaim.all(rows)
+    #expect(claims.count == 1)
+    #expect(claims.first?.counted.ratio == 4)
+    #expect(claims.first?.wall?.ratio == 7)
+    #expect(claims.first?.isReached == false)
+    #expect(BenchReport.summary(claims).contains("MISSED"))
+  }
+
+  @Test func `a target is reached or it is not`() {
+    #expect(BenchTarget.times(20).isReached(by: 20) && !BenchTarget.times(20).isReached(by: 19.9))
+    #expect(BenchTarget.won.isReached(by: 1.01) && !BenchTarget.won.isReached(by: 1))
+  }
+
+  @Test func `a chart has a bar and a mark for each claim`() {
+    let svg = BenchChart.svg(BenchClaim.all([row(apus: [10], linux: [100])]))
+    #expect(svg.hasPrefix("<svg ") && svg.hasSuffix("</svg>\n"))
+    #expect(svg.contains(">10.0</text>"))
+    // One line for each power of ten from 0.1 to 100, the legend's mark and the target's.
+    #expect(svg.components(separatedBy: "<line ").count - 1 == 4 + 2)
+  }
+
+  @Test func `every figure is there once and has its twin`() {
+    #expect(Set(BenchFigure.all.map { "\($0.guest) \($0.key)" }).count == BenchFigure.all.count)
+    #expect(BenchFigure.all.allSatisfy { !$0.twins.isEmpty && !$0.title.isEmpty })
+  }
+}
+
+@Suite struct BenchBaselineTests {
+  @Test func `what is written is read`() {
+    let baseline = BenchBaseline(["native null op": 36, "linux fork op": 64_913.2])
+    #expect(BenchBaseline(text: baseline.text)?.instructions == ["native null op": 36, "linux fork op": 64_914])
+    #expect(BenchBaseline(text: "") == nil && BenchBaseline(text: "{\"a\":\"b\"}") == nil)
+  }
+
+  @Test func `growth of more than a twentieth is told with both figures`() {
+    let kept = BenchBaseline(["a": 1000, "b": 1000, "c": 1000])
+    let complaints = kept.complaints(about: BenchBaseline(["a": 1050, "b": 1051, "d": 9]))
+    #expect(
+      complaints == [
+        "b: 1,051 instructions, 5.1 % more than the guarded 1,000", "c: guarded, and not measured any more",
+      ])
   }
 }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* native.h: what the parts of the native bench program share: kernel calls, frames, mappings, output. */
+#ifndef NATIVE_H
+#define NATIVE_H
+#include "ApusABI.h"
+#include "measure.h"
+#include <stddef.h>
+
+enum { PAGE = 4096, BATCH = 100, samples = 5 };
+
+/* Numbers of the kernel's calls (abi/ApusABI/SystemCall.swift). */
+enum {
+  CALL_NULL = 0x00,
+  CALL_YIELD = 0x01,
+  CALL_SLEEP = 0x02,
+  CALL_SLICE_ALLOCATE = 0x08,
+  CALL_FRAME_ALLOCATE = 0x10,
+  CALL_FRAME_FREE = 0x11,
+  CALL_TABLE_INSTALL = 0x18,
+  CALL_TABLE_REMOVE = 0x19,
+  CALL_PAGES_WRITE = 0x1a,
+  CALL_PAGES_PROTECT = 0x1b,
+  CALL_ENVIRONMENT_CREATE = 0x20,
+  CALL_CAPABILITY_FORGE = 0x28,
+  CALL_CONSOLE_WRITE = 0x30,
+  CALL_POWER_OFF = 0x32,
+};
+
+/* The first environment's capabilities, by slot; OTHER is forged here, for a second family. */
+enum { FAMILY = 0, CONSOLE = 1, MACHINE = 2, ROOT = 3, OTHER = 4 };
+
+enum { ENTRY_PRESENT = 1, ENTRY_WRITABLE = 2, ENTRY_DIRTY = 64 };
+#define ENTRY_NO_EXECUTE (1ull << 63)
+#define ENTRY_FRAME 0x000ffffffffff000ull
+
+/* A 2 MiB region of the LibOS's slot that nothing else uses; its first page stays mapped. */
+#define REGION (APUS_LIBOS_BASE + 0x40000000)
+#define HOLE (REGION + 0x100000)
+/* One that has no page table until it is used. */
+#define LONELY (REGION + 0x200000)
+
+/* Everything is hidden: the linker need not make it reachable through a table. */
+#pragma GCC visibility push(hidden)
+
+/* native.S: an exception handler that may use every register and calls a function, and a minimal one. */
+void exception_full(void), exception_minimal(void);
+/* native.S: yields, and the slice-begin entry by which a yield or a sleep returns. */
+void yield_to(uint64_t environment), slice_begin(void);
+/* Sleeps until the word differs; the slice goes to an environment. */
+void sleep_on(const volatile uint64_t *word, uint64_t value, uint64_t environment);
+void partner_begin(void);
+extern char exception_stack_top[];
+extern uint64_t partner_target;
+/* What exception_full calls. */
+extern void (*exception_handler)(void);
+
+extern uint64_t exceptions, root, frames[BATCH + 28], entries[BATCH];
+
+/* native.c */
+void require(int condition, const char *what);
+void print_measurement(const struct measurement *measurement);
+void print_second_measurement(const struct measurement *measurement);
+uint64_t own_handle(void);
+const struct apus_environment *record_of(uint64_t handle);
+
+/* native-memory.c: frames taken into and given back from `frames`; pages mapped in this address space. */
+void allocate(int capability, int count);
+void release(int count);
+void map_frames(uint64_t address, int count), unmap(uint64_t address, int count);
+void write_entries(int tables, int owner, uint64_t space, uint64_t address, int count);
+void populate(void);
+void measure_map1(void), measure_map100(void), measure_unmap100(void), measure_appel(void);
+
+/* native-control.c */
+void measure_yield(void), measure_switch(void), measure_pipe(void);
+#pragma GCC visibility pop
+
+static struct apus_uarea *const area = (struct apus_uarea *)APUS_LIBOS_BASE;
+static const struct apus_information *const information = (const struct apus_information *)APUS_INFORMATION_BASE;
+
+static inline int64_t call(uint32_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e) {
+  register uint64_t fourth __asm__("r10") = d, fifth __asm__("r8") = e;
+  uint64_t result = APUS_CALL_BIT | number;
+  __asm__ volatile("syscall"
+                   : "+a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(fourth), "+r"(fifth)
+                   :
+                   : "rcx", "r11", "r9", "memory");
+  return (int64_t)result;
+}
+
+/* The page-table entry of an address, read where every address space sees its own. */
+static inline uint64_t entry_of(uint64_t address) {
+  return ((const volatile uint64_t *)APUS_TABLES_BASE)[address >> 12 & 0xfffffffff];
+}
+#endif
