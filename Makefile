@@ -16,7 +16,7 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 
 SEEDS ?= 1000
 
-.PHONY: build run test test-long bench fuzz clean lint lines
+.PHONY: build run test test-long bench fuzz paths clean lint lines
 .PHONY: tools-for-build tools-for-run tools-for-test tools-for-bench
 
 build: tools-for-build $(B)/apus kernel libos
@@ -58,6 +58,12 @@ bench: tools-for-bench
 fuzz: tools-for-test
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
 	@tools/fuzz $(SEEDS) $(FIRST)
+	@tools/paths
+
+# The longest paths in ring 0, by ways in.
+paths: tools-for-test
+	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
+	@tools/paths --table
 
 tools-for-build tools-for-run tools-for-test tools-for-bench:
 	@tools/require $(patsubst tools-for-%,%,$@) $(QUIETLY)

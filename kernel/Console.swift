@@ -113,6 +113,9 @@ struct Console {
     return KernelBytes(physical: address, count: consolePayloadLimit)
   }
 
+  /// How many bytes one call sends: through the serial port each costs a dozen instructions, and a path is bounded.
+  var recordLimit: Int { virtio != nil ? consolePayloadLimit : 2048 }
+
   /// Sends the record whose payload was written where `beginOutput` said.
   mutating func send(stream: UInt8, account: UInt8, _ bytes: KernelBytes) {
     let header = UInt32(stream) | UInt32(account) << 8 | UInt32(bytes.count) << 16

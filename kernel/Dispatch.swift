@@ -341,9 +341,10 @@ private func consoleWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome
   guard a.a3 <= UInt64(consolePayloadLimit), a.a1 <= 0xff else { throw .invalid }
   guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return .value(0) }
   guard UserMemory.copyIn(a.a2, Int(a.a3), root: caller.root, to: buffer) else { return .fault(a.a2) }
+  let taken = min(Int(a.a3), kernel.console.recordLimit)
   kernel.console.send(
-    stream: UInt8(a.a1), account: UInt8(truncatingIfNeeded: caller.account), buffer.part(0, Int(a.a3)))
-  return .value(a.a3)
+    stream: UInt8(a.a1), account: UInt8(truncatingIfNeeded: caller.account), buffer.part(0, taken))
+  return .value(UInt64(taken))
 }
 
 private func consoleRead(_ a: CallArguments) throws(SystemCallError) -> Outcome {

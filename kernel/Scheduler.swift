@@ -157,7 +157,10 @@ private func idle() {
     }
     index += 1
   }
-  if kernel.reclaim != nil || kernel.hasDying { return }
+  if kernel.reclaim != nil || kernel.hasDying {
+    apus_take_interrupts()  // the search ends a path, too
+    return
+  }
   if !sleepers { endMachine() }
   if earliest <= start { return }
   kernel.interrupts.interrupt(afterTicks: earliest == UInt64.max ? 1 << 40 : earliest &- start)

@@ -148,6 +148,17 @@ hostile_faulting_entry:
 hostile_faulting_nested_entry:
   ud2
 
+/* A slice begin that needs no stack and no u-area of its own: sleeps until the last of hostile_globals changes. */
+  .globl hostile_sleeper_entry
+hostile_sleeper_entry:
+  leaq hostile_globals + 248(%rip), %rdi
+  movq (%rdi), %rsi
+  movq $-1, %rdx
+  xorl %r10d, %r10d
+  movl $(APUS_CALL_BIT | CALL_SLEEP), %eax
+  syscall
+  jmp hostile_sleeper_entry
+
 /* ---- foreign calls ---- */
   .globl hostile_foreign_entry
 hostile_foreign_entry:

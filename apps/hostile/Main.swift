@@ -59,6 +59,7 @@ private func runGroups(_ report: inout Report) {
   run("isolation", isolationChecks)
   run("death", deathChecks)
   run("fuzz", fuzzChecks)
+  if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }
 }
 

@@ -5,9 +5,10 @@ import CApusABI
 
 /// How far one bounded step may go.
 ///
-/// The unit is ten to thirteen instructions, so that a step takes at most 40,000.
+/// The unit is ten to thirteen instructions, so that a step takes at most 30,000: the call
+/// or the search before it belongs to the same path.
 struct Budget {
-  private(set) var left = 3000
+  private(set) var left = 2000
 
   /// Looking at a frame record.
   static var record: Int { 2 }
