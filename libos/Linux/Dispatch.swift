@@ -77,7 +77,8 @@ func handleFault(
     let outcome = task.memory.fault(at: address, access)
     if case .resolved = outcome {
       task.process.minorFaults &+= 1
-      return true
+      let current = Execution.current
+      return current.attention ? attend(task, registers, current, false) : true
     }
     task.take(outcome, address, registers)
   } else {

@@ -48,7 +48,12 @@ private func load(_ address: UInt64) -> UInt64 {
   let pending = runtime_word(UInt32(APUS_UA_PENDING))
   runtime_set_word(UInt32(APUS_UA_PENDING), 0)
   if pending & UInt64(APUS_PENDING_SLICE_END) != 0 { Execution.yield(to: nil) }
-  if runtime_word(UInt32(UA_ATTENTION)) != 0 { unsafe linux_attention(registers) }
+  guard runtime_word(UInt32(UA_ATTENTION)) != 0 else { return }
+  // A slice that ended at an entry's first instructions left the entry's registers, not the application's: a signal
+  // handler must not be pushed on those. The entry goes on, and looks for attention when it is done.
+  // SAFETY: the frame that the return path has just built.
+  let rip = unsafe registers.assumingMemoryBound(to: Registers.self).pointee.rip
+  if rip >> 40 != UInt64(APUS_LIBOS_BASE) >> 40 { unsafe linux_attention(registers) }
 }
 
 /// The LibOS itself has faulted, and the family cannot go on.
