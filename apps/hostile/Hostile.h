@@ -143,7 +143,17 @@ HOSTILE_INLINE uint64_t call_with_gs_base(uint64_t base, uint64_t number) {
 }
 
 /* Transfers.S */
+uint64_t hostile_transfer(uint64_t file, uint64_t target, uint64_t deadline);
 HOSTILE_SYMBOL(hostile_quick_entry)
+HOSTILE_SYMBOL(hostile_protected_entry)
+HOSTILE_SYMBOL(hostile_reply_entry)
+HOSTILE_SYMBOL(hostile_entered)
+HOSTILE_SYMBOL(hostile_entered_bases)
+HOSTILE_SYMBOL(hostile_entered_vectors)
+HOSTILE_SYMBOL(hostile_reply)
+HOSTILE_SYMBOL(hostile_replied)
+HOSTILE_SYMBOL(hostile_replied_bases)
+HOSTILE_SYMBOL(hostile_replied_vectors)
 
 /* Neighbours.S */
 HOSTILE_SYMBOL(hostile_holder_body)

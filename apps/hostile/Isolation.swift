@@ -63,24 +63,23 @@ private enum Area {
     let selector = load64(address_of_hostile_reader_selectors() + index * 8)
     if selector != 0 { Kind.selectors.found(index, selector) }
   }
-  lookAtVectors()
+  lookAtVectors(address_of_hostile_reader_vectors()) { Kind.vectors.found($0, $1) }
   Shared[0] = Kind.looks + 1
 }
 
 /// All zero, but for the control words, which have their initial values, and the processor's mask beside MXCSR.
-private func lookAtVectors() {
-  let area = address_of_hostile_reader_vectors()
+func lookAtVectors(_ area: UInt64, _ found: (UInt64, UInt64) -> Void) {
   for word in 0..<Area.words where Area.isState(word) {
     let value = load64(area + word * 8)
     let expected: UInt64 = word == 0 ? 0x37f : word * 8 == Area.mxcsr ? 0x1f80 : 0
     let looked = word * 8 == Area.mxcsr ? value & 0xffff_ffff : value
     // XSAVE need not write components that are in their initial state.
-    if looked != expected && value != 0 { Kind.vectors.found(word * 8, value) }
+    if looked != expected && value != 0 { found(word * 8, value) }
   }
 }
 
 /// Fills the vector state that the holder loads: eight x87 registers, control words, sixteen vector registers.
-private func fillVectors(_ area: UInt64) {
+func fillVectors(_ area: UInt64) {
   for word in 0..<Area.words { store64(area + word * 8, (word + 1) &* 0x0101_0101_0101_0101 ^ 0x5a5a_0000_a5a5) }
   // Control word with other rounding, an empty status, all registers in use; no instruction or operand pointer.
   store64(area, 0x0000_00ff_0000_0f7f)

@@ -56,6 +56,13 @@
 #define UA_STOPS 0x490          /* nonzero: the body of a child is to end */
 #define UA_FOUND_RIP 0x498      /* of the last exception, before the handler changed them */
 #define UA_FOUND_FLAGS 0x4a0
+#define UA_SERVICE 0x4a8        /* what the protected entry does: SERVICE_* */
+#define UA_NEXT 0x4b0           /* whom it calls */
+#define UA_DEADLINE 0x4b8       /* until when that call, or its sleep, lasts */
+#define UA_SERVED 0x4c0         /* times it was entered */
+#define UA_REFUSED 0x4c8        /* returns that were refused, and tried again */
+#define UA_CALLED 0x4d0         /* calls that it made and that ended: how the last one did, as rax said */
+#define UA_ANSWER 0x4d8         /* or what it was refused with */
 #define UA_VECTORS 0x500        /* XSAVE area */
 #define UA_VECTORS_SIZE 0xb00
 
@@ -67,6 +74,17 @@
 #define PLAN_FAULT_AGAIN 5      /* fault once in the handler; then go on at the argument */
 #define PLAN_STEP_RETURN 6      /* single-step the way back, which goes where the processor says */
 #define PLAN_GO_ON_ALWAYS 7     /* as GO_ON, for every exception from now on */
+
+#define SERVICE_ANSWER 0
+#define SERVICE_WAIT 1          /* loop until UA_STOPS is set */
+#define SERVICE_END 2           /* end itself */
+#define SERVICE_FAULT 3         /* fault, which nothing handles */
+#define SERVICE_CALL 4          /* call UA_NEXT */
+#define SERVICE_SLEEP 5         /* sleep until UA_DEADLINE */
+#define SERVICE_DAWDLE 6        /* loop in a critical section until the slice has ended */
+#define SERVICE_ACCEPT 7        /* say that it accepts, and loop as in WAIT */
+#define SERVICE_VECTORS 8       /* answer with patterns in the vector registers */
+#define SERVICE_YIELD 9         /* yield to its caller once */
 
 /* What a call seems to return when it raised a contract fault: no kernel value or error is this. */
 #define CONTRACT_FAULTED 0x7fff0000

@@ -57,6 +57,7 @@ private func runGroups(_ report: inout Report) {
   run("timeline", timelineChecks)
   run("contracts", contractChecks)
   run("isolation", isolationChecks)
+  run("transfer", transferChecks)
   run("death", deathChecks)
   run("fuzz", fuzzChecks)
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
