@@ -45,7 +45,9 @@ private func transfer(
   enter(target, message, area.value.protected_entry, area.value.protected_stack)
 }
 
-private func transferAsynchronously(to handle: UInt64, _ message: Record<apus_message>) throws(SystemCallError) -> Never {
+private func transferAsynchronously(
+  to handle: UInt64, _ message: Record<apus_message>
+) throws(SystemCallError) -> Never {
   let caller = here.current
   let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: false)
   let area = try acceptingArea(of: target)
@@ -86,7 +88,9 @@ private func goBack(_ message: Record<apus_message>) throws(SystemCallError) -> 
   enter(caller, message, area.value.reply_entry, area.value.reply_stack)
 }
 
-/// Lets an environment go on with a message. The time stays charged to whom it was before.
+/// Lets an environment go on with a message.
+///
+/// The time stays charged to whom it was before.
 private func enter(_ slot: UInt32, _ message: Record<apus_message>, _ entry: UInt64, _ stack: UInt64) -> Never {
   let root = here.loadedRoot
   load(slot)
@@ -143,6 +147,8 @@ func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
   tell(kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address))
 }
 
+/// Tells those whose calls were cut short.
+///
 /// A callee that serves nobody any longer sees a bit in its u-area. A caller whose call failed is told at its next
 /// slice, and until then does not accept: another call would come between.
 private func tell(_ cut: CutTransfers) {

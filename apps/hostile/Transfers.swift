@@ -148,7 +148,8 @@ private func betweenFamilies(_ report: inout Report) {
     if Transfers.ending != 0 { continue }  // the host was slow
     verify(
       entered, bases: address_of_hostile_entered_bases(), message: file, caller: Information.ownHandle, rsi: deadline,
-      stack: Child.uarea(of: 0) + 0x6000, uarea: Child.uarea(of: 0), entry: address_of_hostile_protected_entry(), &check)
+      stack: Child.uarea(of: 0) + 0x6000, uarea: Child.uarea(of: 0), entry: address_of_hostile_protected_entry(),
+      &check)
     lookAtVectors(address_of_hostile_entered_vectors()) { check.expect(false, "the caller's vectors", $0 << 48 | $1) }
     verify(
       replied, bases: address_of_hostile_replied_bases(), message: reply, caller: server.handle, rsi: 0,
@@ -229,7 +230,9 @@ private func busyTargets(_ report: inout Report) {
   report.finish(check)
 
   var cycle = Check("transfer", "a cycle is refused")
-  guard let first = Transfers.server(0, SERVICE_CALL, next: Information.ownHandle) else { return report.notTried(cycle) }
+  guard let first = Transfers.server(0, SERVICE_CALL, next: Information.ownHandle) else {
+    return report.notTried(cycle)
+  }
   set_uarea_word(UInt32(APUS_UA_ACCEPTING), 1)
   cycle.expect(Transfers.call(first.handle).raw, equals: UInt64(RESUMED), "the answer")
   set_uarea_word(UInt32(APUS_UA_ACCEPTING), 0)
@@ -312,8 +315,7 @@ private func endedSlices(_ report: inout Report) {
   set_uarea_word(UInt32(APUS_UA_CRITICAL), 1)
   while uarea_word(UInt32(APUS_UA_PENDING)) & UInt64(APUS_PENDING_SLICE_END) == 0 {}
   let call = Transfers.call(server.handle)
-  let given = Answer(raw: hostile_call_with(
-    UInt64(APUS_CALL_BIT) | UInt64(CALL_TRANSFER_ASYNCHRONOUSLY), server.handle, 0, 0, 0, 0))
+  let given = Kernel.call(.transferAsynchronously, server.handle)
   Kernel.yield()
   check.expect(call.error == .expired, "a call's answer", call.raw)
   check.expect(given.error == .expired, "an asynchronous one's answer", given.raw)

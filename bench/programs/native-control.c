@@ -55,43 +55,7 @@ void measure_switch(void) { measure_yields("switch", 1); }
 
 // ---- a pipe between two families ----
 //
-// Two one-way pipes in a frame that both families map, and nothing else is shared but the program's text, read-only.
-// Each side owns one position and distrusts the other's: it is read once, and one that cannot be counts as broken.
 // A reader that finds nothing sleeps on the writer's position and gives its slice to the writer.
-
-enum { PIPE_BYTES = 1024 };
-
-struct pipe {
-  volatile uint64_t written; // by the writer: bytes since the beginning
-  uint64_t apart[7];
-  volatile uint64_t taken; // by the reader
-  uint64_t apart_too[7];
-  volatile uint8_t bytes[PIPE_BYTES];
-};
-
-// In both address spaces; the stack is the other family's own.
-#define PIPES (APUS_LIBOS_BASE + 0x1fe000)
-#define STACK (APUS_LIBOS_BASE + 0x1ff000)
-static struct pipe *const there = (struct pipe *)PIPES, *const back = (struct pipe *)(PIPES + PAGE / 2);
-
-static inline __attribute__((always_inline)) int put_byte(struct pipe *pipe, uint8_t byte) {
-  uint64_t written = pipe->written, held = written - pipe->taken;
-  if (held >= PIPE_BYTES) return held == PIPE_BYTES ? 0 : -1;
-  pipe->bytes[written % PIPE_BYTES] = byte;
-  __asm__ volatile("" : : : "memory"); // x86 keeps stores in order
-  pipe->written = written + 1;
-  return 1;
-}
-
-// 1 with a byte, 0 when there is none, -1 when the writer's position is impossible.
-static inline __attribute__((always_inline)) int take_byte(struct pipe *pipe, uint8_t *byte) {
-  uint64_t taken = pipe->taken, held = pipe->written - taken;
-  if (held - 1 >= PIPE_BYTES) return held == 0 ? 0 : -1;
-  *byte = pipe->bytes[taken % PIPE_BYTES];
-  __asm__ volatile("" : : : "memory");
-  pipe->taken = taken + 1;
-  return 1;
-}
 
 // The other family's whole program: native.S enters it at each of its slices, on its own stack.
 __attribute__((visibility("hidden"))) void echo(void);
@@ -113,7 +77,7 @@ static uint64_t take_frame(int capability) {
   return frames[0];
 }
 
-static uint64_t make_other_family(uint64_t shared) {
+uint64_t make_other_family(uint64_t shared, void (*begin)(void), void (*entry)(void)) {
   extern __attribute__((visibility("hidden"))) char __executable_start[], _end[];
   require(call(CALL_CAPABILITY_FORGE, ROOT, OTHER, 2 | 7 << 8, 2ull << 48, 0) == 0, "another family's capability");
   uint64_t space = take_frame(OTHER);
@@ -135,13 +99,16 @@ static uint64_t make_other_family(uint64_t shared) {
   // Filled in through a mapping here that goes again.
   write_entries(FAMILY, OTHER, root, next_window, 1);
   struct apus_uarea *its = (struct apus_uarea *)next_window;
-  prepare(its, other_begin);
+  prepare(its, begin);
+  its->protected_entry = (uint64_t)entry;
+  its->protected_stack = STACK + PAGE;
+  its->accepting = 1;
   its->libos[0] = own_handle();
   its->libos[2] = STACK + PAGE;
   unmap(next_window, 1);
   int64_t handle = call(CALL_ENVIRONMENT_CREATE, OTHER, space, uarea, APUS_LIBOS_BASE, 0);
   require(handle > 0, "its environment");
-  require(call(CALL_SLICE_ALLOCATE, OTHER, ~0ull, (uint64_t)handle, 0, 0) >= 0, "its slice");
+  if (!entry) require(call(CALL_SLICE_ALLOCATE, OTHER, ~0ull, (uint64_t)handle, 0, 0) >= 0, "its slice");
   return (uint64_t)handle;
 }
 
@@ -152,7 +119,7 @@ void measure_pipe(void) {
   allocate(FAMILY, 1);
   map_frames(PIPES, 1);
   area->slice_begin_entry = (uint64_t)slice_begin;
-  uint64_t other = make_other_family(PIPES), wrong = 0;
+  uint64_t other = make_other_family(PIPES, other_begin, 0), wrong = 0;
   uint8_t sent = 0, byte = 0;
   struct measurement result = {.name = "pipe", .metric = "protected"};
   SAMPLE_OF(&result, TURNS, 2 * TURNS, {

@@ -132,6 +132,99 @@ other_begin:
         call    echo
         ud2
 
+/* transfer(environment, message): calls another environment at its protected entry, until the deadline in rdx, and
+ * returns what it answers, in rdx as the message came; or the refusal. A compiled caller expects rbx, rbp, r12-r15 and the
+ * control words of the vector registers to be kept (System V ABI, 3.2.1), and the callee is to have none of them. */
+        .globl  transfer, transfer_reply
+transfer:
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        subq    $16, %rsp
+        stmxcsr (%rsp)
+        fnstcw  8(%rsp)
+        movq    $APUS_LIBOS_BASE, %rax
+        movq    %rsp, APUS_UA_REPLY_STACK(%rax)
+        xchgq   %rsi, %rdx              /* the message and the deadline */
+        xorl    %ebx, %ebx
+        xorl    %ebp, %ebp
+        xorl    %r8d, %r8d
+        xorl    %r10d, %r10d
+        xorl    %r12d, %r12d
+        xorl    %r13d, %r13d
+        xorl    %r14d, %r14d
+        xorl    %r15d, %r15d
+        movl    $(APUS_CALL_BIT | 3), %eax
+        syscall
+        movq    %rax, %rdx
+transfer_reply:
+        movq    %rdx, %rax
+        ldmxcsr (%rsp)
+        fldcw   8(%rsp)
+        addq    $16, %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbp
+        popq    %rbx
+        ret
+
+/* transfer_bare(environment): the transfer by itself, all registers being message. Returns 0 or the refusal. */
+        .globl  transfer_bare, transfer_bare_reply
+transfer_bare:
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movq    $APUS_LIBOS_BASE, %rax
+        movq    %rsp, APUS_UA_REPLY_STACK(%rax)
+        movq    $-1, %rsi
+        movl    $(APUS_CALL_BIT | 3), %eax
+        syscall                         /* a refusal goes on here, an answer at the next label with rax 0 */
+transfer_bare_reply:
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbp
+        popq    %rbx
+        ret
+
+/* Protected entries of the other family. A return that is refused, as the slice has ended, is tried again at the next;
+ * the answer stands in the u-area meanwhile. */
+        .macro  ANSWER
+        movl    $(APUS_CALL_BIT | 4), %eax
+        syscall
+        jmp     answer_later
+        .endm
+        .globl  entry_bare, entry_call, entry_pipe, answer_begin
+entry_bare:
+        ANSWER
+entry_call:
+        movq    %rdx, %rdi
+        call    serve
+        movq    %rax, %rdx
+        ANSWER
+entry_pipe:
+        call    serve_pipe
+        movq    %rax, %rdx
+        ANSWER
+answer_later:
+        movq    %rdx, %gs:APUS_UA_LIBOS + 24
+        movl    $(APUS_CALL_BIT | 1), %eax
+        xorl    %edi, %edi
+        syscall
+        ud2
+answer_begin:
+        movq    %gs:APUS_UA_LIBOS + 24, %rdx
+        ANSWER
+
         .bss
         .balign 64
 vectors:

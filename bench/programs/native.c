@@ -126,6 +126,7 @@ static const struct {
     {"null", measure_null},     {"exception", measure_exception}, {"appel", measure_appel},
     {"map1", measure_map1},     {"map100", measure_map100},       {"unmap100", measure_unmap100},
     {"yield", measure_yield},   {"switch", measure_switch},       {"pipe", measure_pipe},
+    {"pct", measure_transfer},  {"rpc", measure_call},            {"pipe", measure_transfer_pipe},
 };
 
 // ---- the start command ----

@@ -13,6 +13,7 @@ enum {
   CALL_NULL = 0x00,
   CALL_YIELD = 0x01,
   CALL_SLEEP = 0x02,
+  CALL_TRANSFER = 0x03,
   CALL_SLICE_ALLOCATE = 0x08,
   CALL_FRAME_ALLOCATE = 0x10,
   CALL_FRAME_FREE = 0x11,
@@ -71,8 +72,49 @@ void write_entries(int tables, int owner, uint64_t space, uint64_t address, int 
 void populate(void);
 void measure_map1(void), measure_map100(void), measure_unmap100(void), measure_appel(void);
 
-/* native-control.c */
+/* native-control.c; a second family's environment, which begins its slices somewhere and has one, or has none and is
+ * entered by transfers. */
 void measure_yield(void), measure_switch(void), measure_pipe(void);
+uint64_t make_other_family(uint64_t shared, void (*begin)(void), void (*entry)(void));
+
+/* native-transfer.c */
+void measure_transfer(void), measure_call(void), measure_transfer_pipe(void);
+
+/* Two one-way pipes in a frame that both families map, and nothing else is shared but the program's text, read-only.
+ * Each side owns one position and distrusts the other's: it is read once, and one that cannot be counts as broken. */
+enum { PIPE_BYTES = 1024 };
+
+struct pipe {
+  volatile uint64_t written; /* by the writer: bytes since the beginning */
+  uint64_t apart[7];
+  volatile uint64_t taken;   /* by the reader */
+  uint64_t apart_too[7];
+  volatile uint8_t bytes[PIPE_BYTES];
+};
+
+/* In both address spaces; the stack is the other family's own. */
+#define PIPES (APUS_LIBOS_BASE + 0x1fe000)
+#define STACK (APUS_LIBOS_BASE + 0x1ff000)
+static struct pipe *const there = (struct pipe *)PIPES, *const back = (struct pipe *)(PIPES + PAGE / 2);
+
+static inline __attribute__((always_inline)) int put_byte(struct pipe *pipe, uint8_t byte) {
+  uint64_t written = pipe->written, held = written - pipe->taken;
+  if (held >= PIPE_BYTES) return held == PIPE_BYTES ? 0 : -1;
+  pipe->bytes[written % PIPE_BYTES] = byte;
+  __asm__ volatile("" : : : "memory"); /* x86 keeps stores in order */
+  pipe->written = written + 1;
+  return 1;
+}
+
+/* 1 with a byte, 0 when there is none, -1 when the writer's position is impossible. */
+static inline __attribute__((always_inline)) int take_byte(struct pipe *pipe, uint8_t *byte) {
+  uint64_t taken = pipe->taken, held = pipe->written - taken;
+  if (held - 1 >= PIPE_BYTES) return held == 0 ? 0 : -1;
+  *byte = pipe->bytes[taken % PIPE_BYTES];
+  __asm__ volatile("" : : : "memory");
+  pipe->taken = taken + 1;
+  return 1;
+}
 #pragma GCC visibility pop
 
 static struct apus_uarea *const area = (struct apus_uarea *)APUS_LIBOS_BASE;

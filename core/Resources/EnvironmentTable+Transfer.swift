@@ -121,6 +121,7 @@ extension EnvironmentTable {
   /// - Parameters:
   ///   - slot: Any environment.
   ///   - now: The counter.
+  /// - Returns: Its slot, or nothing if none has.
   public func expiredCaller(from slot: UInt32, now: UInt64) -> UInt32? {
     var at = slot
     for _ in 0..<APUS_TRANSFER_CHAIN {

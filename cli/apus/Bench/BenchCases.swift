@@ -116,6 +116,15 @@ struct BenchFigure {
       "switch", "op", [("switch", "sched_yield")], "switch between address spaces, one way",
       "sched_yield, processes"),
     native(
+      "pct", "op", messages, "protected control transfer between two families, one way",
+      "pipe, futex, eventfd or Unix socket, one way", .times(10)),
+    native(
+      "rpc", "op", messages, "null RPC between two families", "pipe, futex, eventfd or Unix socket, there and back",
+      .times(20), scale: 2),
+    native(
+      "pipe", "transfer", [("pipe", "op")], "pipe between two families, its reader called, a byte one way",
+      "pipe between processes", .times(5)),
+    native(
       "pipe", "protected", [("pipe", "op")], "pipe between two families, a byte one way",
       "pipe between processes", .times(5)),
     binary("pipe", "op", "pipe, a byte one way (binary, within one trust domain)"),

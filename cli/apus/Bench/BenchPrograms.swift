@@ -35,7 +35,7 @@ struct BenchPrograms {
       (tiny, ["tiny.S"], [], ["-nostdlib", "-static"]),
       (start, ["init.S"], [], ["-nostdlib", "-static", "-Wl,-Ttext-segment=0x700000000000"]),
       (
-        native, ["native.c", "native-memory.c", "native-control.c", "native.S"],
+        native, ["native.c", "native-memory.c", "native-control.c", "native-transfer.c", "native.S"],
         ["native.h", "measure.h", "../../abi/CApusABI/include/ApusABI.h"],
         // One page above the slot's start, where the u-area is. General registers only, as in a LibOS.
         [

@@ -114,7 +114,9 @@ import Testing
 
   // MARK: A model
 
-  /// Calls, returns, deadlines, sleep, deaths and births at random. The model keeps whole chains as lists.
+  /// Calls, returns, deadlines, sleep, deaths and births at random.
+  ///
+  /// The model keeps whole chains as lists.
   @Test(arguments: 1...UInt64(40)) mutating func randomSequences(_ seed: UInt64) throws {
     var random = Seeded(seed)
     var chains: [[UInt32]] = (0..<12).map { [$0] }
