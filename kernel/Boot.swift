@@ -69,12 +69,14 @@ private func bootMemory(_ info: StartInfo, _ module: PhysicalRange) -> BootMemor
 private struct Layout {
   let frameCount: UInt32
   let environmentCount: UInt32
+  let accountCount: UInt32
   let information: UInt64
   let informationBytes: UInt64
   let frameTable: UInt64
   let environmentTable: UInt64
   let timeline: UInt64
   let contracts: UInt64
+  let accountTable: UInt64
   let words: UInt64
   let bytes: UInt64
   let vectors: UInt64
@@ -93,6 +95,8 @@ private struct Layout {
     guard end >> 12 < 1 << 31 else { panic("boot: more than 8 TiB of memory") }
     frameCount = UInt32(end >> 12)
     environmentCount = min(512, max(64, frameCount / 64))
+    // A record of 32 bytes for every fourth frame.
+    accountCount = min(1 << 16, max(256, frameCount / 4))
     func pages(_ bytes: UInt64) -> UInt64 { (bytes + 4095) & ~4095 }
     let frameBytes = pages(UInt64(frameCount) * UInt64(MemoryLayout<apus_frame>.stride))
     let environmentBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_environment>.stride))
@@ -100,7 +104,8 @@ private struct Layout {
       UInt64(processorCount) * UInt64(environmentCount) * UInt64(MemoryLayout<apus_slice>.stride))
     let contractBytes = pages(
       UInt64(processorCount) * UInt64(APUS_CONTRACT_COUNT) * UInt64(MemoryLayout<apus_contract>.stride))
-    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes + contractBytes
+    let accountBytes = pages(UInt64(accountCount) * UInt64(MemoryLayout<apus_account>.stride))
+    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes
     guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
@@ -112,6 +117,7 @@ private struct Layout {
     environmentTable = frameTable + frameBytes
     timeline = environmentTable + environmentBytes
     contracts = timeline + timelineBytes
+    accountTable = contracts + contractBytes
     self.words = words
     self.bytes = bytes
     self.vectors = vectors
@@ -153,7 +159,8 @@ private func start(
   _ interrupts: InterruptController, used: UInt64
 ) -> Never {
   let records = FrameTable(physical: layout.frameTable, count: layout.frameCount)
-  var ledger = FrameLedger(frames: records)
+  let accounts = AccountLedger(accounts: Table<apus_account>(physical: layout.accountTable, count: layout.accountCount))
+  var ledger = FrameLedger(frames: records, accounts: accounts)
   let kernelEnd = UInt32(used >> 12)
   ledger.reserveForKernel(0x100..<kernelEnd)
   let moduleFrames = UInt32(module.start >> 12)..<UInt32((module.end + 4095) >> 12)
@@ -174,6 +181,10 @@ private func start(
     records[frame].guard_length = name.length
     records[frame].account = firstAccount
   }
+  // All that there is belongs to the first family, which passes it down.
+  accounts.endow(firstAccount, .frames, ledger.freeCount + UInt32(moduleFrames.count), used: UInt32(moduleFrames.count))
+  accounts.endow(firstAccount, .environments, layout.environmentCount)
+  accounts.endow(firstAccount, .slices, layout.processorCount * layout.environmentCount)
 
   let sliceTicks = interrupts.ticksPerSecond / 1000 * (info.setting("slice-milliseconds") ?? 5)
   let boundTicks = interrupts.ticksPerSecond / 1000 * (info.setting("critical-milliseconds") ?? 1000)
@@ -197,7 +208,7 @@ private func start(
       tables: PageTables(frames: records, memory: TableFrames()),
       environments: EnvironmentTable(
         environments: Table(physical: layout.environmentTable, count: layout.environmentCount),
-        environmentLimit: layout.environmentCount - layout.environmentCount / 8),
+        accounts: accounts),
       interrupts: interrupts,
       processor: processor,
       console: Console(
@@ -227,13 +238,17 @@ private func start(
   page.value.slice_count = UInt64(layout.environmentCount)
   page.value.contract_table_offset = layout.contracts - layout.information
   page.value.processor_count = UInt64(layout.processorCount)
+  page.value.account_table_offset = layout.accountTable - layout.information
+  page.value.account_count = UInt64(layout.accountCount)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
   makeFirstEnvironment(module)
 }
 
 /// Adds the part of a range from `from` on to the free list.
-private func addFree(_ ledger: inout FrameLedger<FrameTable>, _ range: Range<UInt32>, from: UInt32) {
+private func addFree(
+  _ ledger: inout FrameLedger<FrameTable, Table<apus_account>>, _ range: Range<UInt32>, from: UInt32
+) {
   guard range.upperBound > max(range.lowerBound, from) else { return }
   ledger.addFree(max(range.lowerBound, from)..<range.upperBound)
 }

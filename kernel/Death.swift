@@ -125,6 +125,7 @@ func reclaimStep() -> Bool {
   switch step.progress {
   case .more: kernel.reclaim = cursor
   case .done:
+    dissolve(kernel.reclaimAccount)
     kernel.reclaim = nil
     nextReclaim()
   case .held:

@@ -65,6 +65,7 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .capabilityForge: return try capabilityForge(a)
   case .capabilityGrant: return try capabilityGrant(a)
   case .capabilityDrop: return capabilityDrop(a)
+  case .accountLimit: return try accountLimit(a)
   case .consoleWrite: return try consoleWrite(a)
   case .consoleRead: return try consoleRead(a)
   case .powerOff: return try powerOff(a)

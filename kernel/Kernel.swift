@@ -12,9 +12,9 @@ typealias FrameTable = Table<apus_frame>
 
 /// What the kernel remembers once, for all CPUs.
 struct Kernel {
-  var frames: FrameLedger<FrameTable>
+  var frames: FrameLedger<FrameTable, Table<apus_account>>
   let tables: PageTables<FrameTable, TableFrames>
-  var environments: EnvironmentTable<Table<apus_environment>>
+  var environments: EnvironmentTable<Table<apus_environment>, Table<apus_account>>
   let interrupts: InterruptController
   let processor: Processor
   var console: Console

@@ -83,6 +83,9 @@ public enum SystemCall: UInt32 {
   case capabilityGrant = 0x29
   /// `(slot) -> 0`: empties a slot.
   case capabilityDrop = 0x2a
+  /// `(cap, account, kind, limit) -> 0`: sets how much of an `AccountKind` an account may hold, whose name `cap`
+  /// dominates. What it gains the caller's account loses, and the other way round.
+  case accountLimit = 0x2b
 
   /// `(cap, stream, bytes, count) -> count`: sends at most 4,096 bytes on a console stream; 0: no room
   /// now: the information page's console_output_count changes when there is.
@@ -105,6 +108,16 @@ public struct FrameAllocateFlags {
   public static var dirty: FrameAllocateFlags { .init(rawValue: 2) }
 }
 
+/// What an account has a budget of.
+public enum AccountKind: UInt64, Sendable {
+  /// Frames of any type.
+  case frames = 0
+  /// Slots of the environment table.
+  case environments = 1
+  /// Slices of any CPU's timeline.
+  case slices = 2
+}
+
 /// What a correct caller can meet.
 public enum SystemCallError: UInt8, Error {
   /// No capability in that slot, or its name or rights do not reach the resource.
@@ -125,4 +138,6 @@ public enum SystemCallError: UInt8, Error {
   case invalid = 8
   /// The time for it has passed: the slice has ended, or the deadline.
   case expired = 9
+  /// The account's budget has no room for it.
+  case quotaExceeded = 10
 }

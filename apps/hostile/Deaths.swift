@@ -300,20 +300,20 @@ private func environmentsRunOut(_ report: inout Report) {
   func create() -> Answer {
     Kernel.call(.environmentCreate, Slot.family, root, frame, Child.uarea(of: 8), 0)
   }
+  // The rest is for others.
+  Kernel.forge(Slot.other, name: Family.name(4), length: 2)
   var made: UInt64 = 0
   var last = create()
   while last.value != nil {
     made += 1
     last = create()
   }
-  check.expect(last.error == .exhausted, "the answer in the end", last.raw)
+  check.expect(last.error == .quotaExceeded, "the answer in the end", last.raw)
   let total = Information.page.environment_count
   check.expect(made >= total / 2 && made + used <= total, "environments made", made)
   let before = Snapshot()
-  check.expect(create().error == .exhausted, "the answer after that")
+  check.expect(create().error == .quotaExceeded, "the answer after that")
   before.compare(with: Snapshot(), &check)
-  // The rest is for others.
-  Kernel.forge(Slot.other, name: Family.name(4), length: 2)
   let left = Child(0, body: Body.sleep, foreign: Slot.other)
   check.expect(left != nil, "another family gets none")
   left?.kill()
@@ -339,6 +339,9 @@ private func framesRunOut(_ report: inout Report) {
   Kernel.forge(Slot.other, name: Family.name(5), length: 2)
   let free = free_frames()
   guard let child = Child(0, body: Body.sleep, foreign: Slot.other) else { return report.notTried(check) }
+  // With a budget of everything that is left.
+  Budget.collect()
+  Budget.giveAll(.frames, to: Family.name(5) >> 48)
   var taken: UInt64 = 0
   var answer = Kernel.call(.frameAllocate, Slot.other, Memory.list, 64, 0)
   while let count = answer.value, count > 0 {

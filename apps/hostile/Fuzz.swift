@@ -69,8 +69,10 @@ private func mapStatistics() -> Bool {
 
 // MARK: One seed
 
-/// The account of a random family: none is used twice within some hundreds of seeds.
-private func account(_ seed: UInt64, _ number: UInt64) -> UInt64 { 0x1000 + (seed * 32 + number) % 0x4000 }
+/// The account of a random family.
+///
+/// None is used twice within some dozens of seeds. All are in the account table.
+private func account(_ seed: UInt64, _ number: UInt64) -> UInt64 { 0x0300 + (seed * 32 + number) % 0x0400 }
 
 /// How many families one seed has at most, successors included.
 private let familyLimit: UInt64 = 31

@@ -88,6 +88,7 @@ struct FuzzGrammar {
     case .capabilityForge: self.init(3, .slot, .slotTo, .shape, .name)
     case .capabilityGrant: self.init(3, .slot, .slot, .handle, .slotTo)
     case .capabilityDrop: self.init(1, .slotTo)
+    case .accountLimit: self.init(2, .slot, .small, .flags, .count)
     case .consoleWrite: self.init(1, .slot, .small, .bytes, .byteCount)
     case .consoleRead: self.init(1, .slot, .bytes, .byteCount)
     case .powerOff: self.init(1, .slot, .small, .none, .none, .none, .never)

@@ -15,6 +15,7 @@ struct FuzzLedger {
   private let free: UInt64
   private let environments: UInt64
   private let slices: UInt64
+  private let budgets: Balance
 
   /// Notes what there is before any attack.
   init?() {
@@ -30,6 +31,7 @@ struct FuzzLedger {
     }
     environments = Information.environmentsInUse
     slices = Self.slicesOwned
+    budgets = Balance()
     Self.countOwn(frameCount)
     for number in 0..<frameCount {
       let frame = Information.frame(number)
@@ -68,6 +70,9 @@ struct FuzzLedger {
     check.expect(free_frames(), equals: free, "free frames")
     check.expect(Information.environmentsInUse, equals: environments, "environments")
     check.expect(Self.slicesOwned, equals: slices, "slices that are owned")
+    budgets.compare(with: Balance(), &check)
+    Balance.verify(Budget.own, &check)
+    Balance.verify(FuzzNeighbour.account, &check)
     for slot in 0..<Information.page.environment_count {
       let record = Information.environment(slot: slot)
       if record.state == UInt32(APUS_ENVIRONMENT_FREE) { continue }

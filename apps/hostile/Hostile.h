@@ -45,6 +45,16 @@ HOSTILE_INLINE uint64_t sum_words(uint64_t address, uint64_t count, uint64_t sum
   for (uint64_t i = 0; i < count; i++) sum = (sum ^ words[i]) * 0x9e3779b97f4a7c15u + (sum >> 29);
   return sum;
 }
+HOSTILE_INLINE uint64_t sum_budgets(uint64_t address, uint64_t count) {
+  const volatile struct apus_account *records = (const volatile struct apus_account *)address;
+  uint64_t sum = 1, limits = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    limits += records[i].frames.limit + ((uint64_t)records[i].environments.limit << 32) + records[i].slices.limit;
+    uint64_t used = records[i].frames.used + ((uint64_t)records[i].environments.used << 32);
+    sum = (sum ^ used ^ (uint64_t)records[i].slices.used << 48) * 0x9e3779b97f4a7c15u + (sum >> 29);
+  }
+  return sum ^ limits;
+}
 HOSTILE_INLINE void fill_words(uint64_t address, uint64_t count, uint64_t value) {
   for (uint64_t i = 0; i < count; i++) ((volatile uint64_t *)address)[i] = value;
 }
@@ -78,6 +88,7 @@ HOSTILE_INLINE struct apus_environment environment_record_at(uint64_t address) {
 HOSTILE_INLINE struct apus_contract contract_record_at(uint64_t address) {
   return *(const struct apus_contract *)address;
 }
+HOSTILE_INLINE struct apus_account account_record_at(uint64_t address) { return *(const struct apus_account *)address; }
 HOSTILE_INLINE struct apus_slice slice_record_at(uint64_t address) { return *(const struct apus_slice *)address; }
 
 /* Entry.S */

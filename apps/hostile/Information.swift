@@ -29,6 +29,9 @@ enum Information {
   static func contract(_ index: UInt64) -> apus_contract {
     contract_record_at(base + page.contract_table_offset + index * contractSize)
   }
+  static func account(_ number: UInt64) -> apus_account {
+    account_record_at(base + page.account_table_offset + number * 32)
+  }
 
   /// The slot of a handle.
   static func slot(of handle: UInt64) -> UInt64 { (handle & 0xffff_ffff) - 1 }
@@ -68,6 +71,7 @@ struct Snapshot: Equatable {
   let timeline: UInt64
   let contracts: UInt64
   let tables: UInt64
+  let accounts: UInt64
 
   /// Takes the sums.
   init() {
@@ -97,6 +101,8 @@ struct Snapshot: Equatable {
     }
     contracts = sum
     tables = OwnTables.sum()
+    // What each account holds. Limits move when the kernel has done with a dead account: their total does not.
+    accounts = sum_budgets(UInt64(APUS_INFORMATION_BASE) + page.account_table_offset, page.account_count)
   }
 
   /// Says what differs, if anything does.
@@ -107,6 +113,7 @@ struct Snapshot: Equatable {
     check.expect(later.timeline == timeline, "the timeline changed")
     check.expect(later.contracts == contracts, "the contracts changed")
     check.expect(later.tables == tables, "the page tables changed")
+    check.expect(later.accounts == accounts, "the account table changed")
   }
 }
 

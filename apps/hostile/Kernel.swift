@@ -79,11 +79,13 @@ enum Kernel {
     while true { call(.powerOff, Slot.machine, status) }
   }
 
-  /// Sets one of the capability slots.
+  /// Sets one of the capability slots; one that names another family gives it a budget if it has none.
   @discardableResult
   static func forge(
     _ slot: UInt64, name: UInt64, length: UInt64, rights: UInt64 = Right.all, by authority: UInt64 = Slot.root
   ) -> Answer {
-    call(.capabilityForge, authority, slot, length | rights << 8, name)
+    let answer = call(.capabilityForge, authority, slot, length | rights << 8, name)
+    if answer.value != nil, slot == Slot.other || slot == Slot.scratch, length >= 2 { Budget.found(name >> 48) }
+    return answer
   }
 }

@@ -19,18 +19,18 @@ public enum Turn: Equatable, Sendable {
 }
 
 /// The table of environments.
-public struct EnvironmentTable<Environments: EnvironmentStorage> {
+public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: AccountStorage> {
   /// The records.
   public let environments: Environments
-  /// How many environments one account may have, so that none takes all slots.
-  public let environmentLimit: UInt32
+  /// Who is charged for the slots, and for slices.
+  public let accounts: AccountLedger<Accounts>
   /// All slots from here on are free.
   public private(set) var highWater: UInt32
 
   /// Starts a table over records that are all zero.
-  public init(environments: Environments, environmentLimit: UInt32) {
+  public init(environments: Environments, accounts: AccountLedger<Accounts>) {
     self.environments = environments
-    self.environmentLimit = environmentLimit
+    self.accounts = accounts
     highWater = 0
   }
 
@@ -107,23 +107,19 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
 
   /// Finds a slot for an environment of an account, without taking it.
   ///
-  /// - Throws: `exhausted` if no slot is free or the account has as many environments as it may.
+  /// - Throws: `exhausted` if no slot is free, `quotaExceeded` if the account's budget has no room.
   /// - Complexity: O(slots that were ever in use).
   public func vacantSlot(for account: UInt16) throws(SystemCallError) -> UInt32 {
-    var vacant = highWater
-    var held: UInt32 = 0
-    for slot in 0..<highWater {
-      if environments[slot].state == UInt32(APUS_ENVIRONMENT_FREE) {
-        vacant = min(vacant, slot)
-      } else if environments[slot].account == account {
-        held += 1
-      }
-    }
-    guard vacant < environments.count, held < environmentLimit else { throw .exhausted }
+    var vacant: UInt32 = 0
+    while vacant < highWater, environments[vacant].state != UInt32(APUS_ENVIRONMENT_FREE) { vacant += 1 }
+    guard vacant < environments.count else { throw .exhausted }
+    guard accounts.room(.environments, of: account) > 0 else { throw .quotaExceeded }
     return vacant
   }
 
   /// Makes an environment in a vacant slot: runnable, without capabilities, under a capability's name.
+  ///
+  /// The account is charged, which has room: `vacantSlot` saw to that.
   ///
   /// - Returns: Its handle.
   /// - Precondition: `vacantSlot` returned the slot and nothing was changed since.
@@ -144,6 +140,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
     record.uarea_address = uareaAddress
     record.handle = UInt64(record.generation) << 32 | UInt64(slot + 1)
     environments[slot] = record
+    accounts.book(.environments, 1, to: account)
     highWater = max(highWater, slot + 1)
     return handle(of: slot)
   }
@@ -173,6 +170,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage> {
   public mutating func vacate(_ slot: UInt32) {
     precondition(environments[slot].state == UInt32(APUS_ENVIRONMENT_DYING))
     precondition(environments[slot].slices_owned == 0)
+    accounts.release(.environments, 1, of: environments[slot].account)
     environments[slot].state = UInt32(APUS_ENVIRONMENT_FREE)
     environments[slot].generation = (environments[slot].generation & 0x7fff_ffff) + 1
     environments[slot].capabilities = apus_environment().capabilities

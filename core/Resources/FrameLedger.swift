@@ -14,17 +14,20 @@ import CApusABI
 let noFrame = UInt32.max
 
 /// The ledger of physical frames.
-public struct FrameLedger<Frames: FrameStorage> {
+public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   /// The frame table.
   public let frames: Frames
+  /// Who is charged for the frames.
+  public let accounts: AccountLedger<Accounts>
   /// The first frame of the free list.
   private(set) var freeHead: UInt32
   /// How many frames are free.
   public private(set) var freeCount: UInt32
 
   /// Starts a ledger over a frame table whose records are all zero: every frame absent.
-  public init(frames: Frames) {
+  public init(frames: Frames, accounts: AccountLedger<Accounts>) {
     self.frames = frames
+    self.accounts = accounts
     freeHead = noFrame
     freeCount = 0
   }
@@ -77,9 +80,10 @@ public struct FrameLedger<Frames: FrameStorage> {
     freeCount -= 1
   }
 
-  /// Puts an unused frame at the head of the list; its guard stays.
+  /// Puts an unused frame at the head of the list; its guard stays, its account is no longer charged.
   mutating func putBack(_ frame: UInt32) {
     var record = frames[frame]
+    accounts.release(.frames, 1, of: record.account)
     record.type = FrameType.free
     record.mappings = freeHead
     record.writable_mappings = noFrame
@@ -102,7 +106,7 @@ public struct FrameLedger<Frames: FrameStorage> {
     public let isForeign: Bool
   }
 
-  /// Takes a frame off the free list for an account.
+  /// Takes a frame off the free list for an account, which has been charged.
   private mutating func take(_ frame: UInt32, under owner: Capability, account: UInt16) -> Taken {
     unlink(frame)
     var record = frames[frame]
@@ -119,12 +123,14 @@ public struct FrameLedger<Frames: FrameStorage> {
 
   /// Takes whichever frame is free.
   ///
-  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free.
+  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free, `quotaExceeded` if the
+  ///   account's budget has no room.
   public mutating func allocate(
     under owner: Capability, account: UInt16
   ) throws(SystemCallError) -> Taken {
     guard owner.rights.contains(.write) else { throw .denied }
     guard freeHead != noFrame else { throw .exhausted }
+    try accounts.charge(.frames, 1, to: account)
     return take(freeHead, under: owner, account: account)
   }
 
@@ -133,14 +139,18 @@ public struct FrameLedger<Frames: FrameStorage> {
   /// With `keepsOwn` a frame that the same guard held last is not zeroed.
   ///
   /// - Returns: How many frames were taken; their numbers are in the list.
-  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free.
+  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free, `quotaExceeded` if the
+  ///   account's budget has no room at all.
   public mutating func allocate(
     _ count: Int, into list: some FrameList, under owner: Capability, account: UInt16,
     keepsOwn: Bool, memory: some TableMemory
   ) throws(SystemCallError) -> Int {
     guard owner.rights.contains(.write) else { throw .denied }
-    guard freeHead != noFrame || count == 0 else { throw .exhausted }
-    let granted = min(count, Int(freeCount))
+    if count == 0 { return 0 }
+    guard freeHead != noFrame else { throw .exhausted }
+    let granted = min(count, Int(min(freeCount, accounts.room(.frames, of: account))))
+    guard granted > 0 else { throw .quotaExceeded }
+    accounts.book(.frames, UInt32(granted), to: account)
     for index in 0..<granted {
       let taken = take(freeHead, under: owner, account: account)
       if taken.isForeign || !keepsOwn { memory.zero(frame: taken.frame) }
@@ -154,12 +164,14 @@ public struct FrameLedger<Frames: FrameStorage> {
   /// With `keepsOwn` a frame that the same guard held last is not zeroed.
   ///
   /// - Throws: `denied` if the capability cannot write, `noSuchResource` for a number without usable memory,
-  ///   `inUse` for a frame that is not free, `invalid` for a frame that is named twice.
+  ///   `inUse` for a frame that is not free, `invalid` for a frame that is named twice, `quotaExceeded` if the
+  ///   account's budget has not room for all.
   public mutating func allocateNamed(
     _ count: Int, in list: some FrameList, under owner: Capability, account: UInt16,
     keepsOwn: Bool, memory: some TableMemory
   ) throws(SystemCallError) {
     guard owner.rights.contains(.write) else { throw .denied }
+    guard count <= Int(accounts.room(.frames, of: account)) else { throw .quotaExceeded }
     try markEach(count, of: list) { (record) throws(SystemCallError) in
       switch record.type {
       case FrameType.free: return
@@ -167,6 +179,7 @@ public struct FrameLedger<Frames: FrameStorage> {
       default: throw .inUse
       }
     }
+    accounts.book(.frames, UInt32(count), to: account)
     for index in 0..<count {
       let frame = UInt32(truncatingIfNeeded: list[index])
       frames[frame].reserved = 0

@@ -44,9 +44,9 @@ public struct Timeline<Slices: SliceStorage> {
   ///
   /// - Returns: The slice.
   /// - Throws: `noSuchResource` for a number beyond the timeline, `inUse` for a slice that is owned,
-  ///   `exhausted` if none is free.
-  public mutating func allocate<Environments: EnvironmentStorage>(
-    _ wanted: UInt64?, for slot: UInt32, in table: EnvironmentTable<Environments>
+  ///   `exhausted` if none is free, `quotaExceeded` if the budget of the environment's account has no room.
+  public mutating func allocate<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    _ wanted: UInt64?, for slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
   ) throws(SystemCallError) -> UInt32 {
     var index: UInt32 = 0
     if let wanted {
@@ -57,6 +57,7 @@ public struct Timeline<Slices: SliceStorage> {
       while index < highWater, slices[index].environment != UInt32(APUS_SLICE_FREE) { index += 1 }
       guard index < slices.count else { throw .exhausted }
     }
+    try table.accounts.charge(.slices, 1, to: table.environments[slot].account)
     slices[index].environment = slot
     slices[index].used = 0
     table.environments[slot].slices_owned += 1
@@ -68,8 +69,8 @@ public struct Timeline<Slices: SliceStorage> {
   ///
   /// - Throws: `noSuchResource` if there is no such slice or it is free, `denied` if the capability does not
   ///   reach its owner with the right to write.
-  public mutating func free<Environments: EnvironmentStorage>(
-    _ index: UInt64, by capability: Capability, in table: EnvironmentTable<Environments>
+  public mutating func free<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    _ index: UInt64, by capability: Capability, in table: EnvironmentTable<Environments, Accounts>
   ) throws(SystemCallError) {
     guard index < UInt64(slices.count) else { throw .noSuchResource }
     let index = UInt32(truncatingIfNeeded: index)
@@ -85,8 +86,8 @@ public struct Timeline<Slices: SliceStorage> {
   /// Gives all slices of an environment back.
   ///
   /// - Complexity: O(slices that are in use).
-  public mutating func freeAll<Environments: EnvironmentStorage>(
-    of slot: UInt32, in table: EnvironmentTable<Environments>
+  public mutating func freeAll<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
   ) {
     var index: UInt32 = 0
     while index < highWater, table.environments[slot].slices_owned > 0 {
@@ -96,11 +97,12 @@ public struct Timeline<Slices: SliceStorage> {
     lowerHighWater()
   }
 
-  private func release<Environments: EnvironmentStorage>(
-    _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments>
+  private func release<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
   ) {
     slices[index].environment = UInt32(APUS_SLICE_FREE)
     table.environments[slot].slices_owned -= 1
+    table.accounts.release(.slices, 1, of: table.environments[slot].account)
   }
 
   private mutating func lowerHighWater() {

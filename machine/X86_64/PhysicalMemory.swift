@@ -124,6 +124,7 @@ public enum PhysicalMemory {
 }
 
 extension Table: FrameStorage where Element == apus_frame {}
+extension Table: AccountStorage where Element == apus_account {}
 extension Table: EnvironmentStorage where Element == apus_environment {}
 extension Table: SliceStorage where Element == apus_slice {}
 extension Table: ContractStorage where Element == apus_contract {}

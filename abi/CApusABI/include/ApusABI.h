@@ -152,6 +152,8 @@ struct apus_information {
   uint64_t extended_state_mask;      /* XCR0 */
   uint64_t extended_state_size;      /* bytes of an XSAVE area under that mask */
   uint64_t contract_table_offset;    /* struct apus_contract[processor_count * APUS_CONTRACT_COUNT] */
+  uint64_t account_table_offset;     /* struct apus_account[account_count] */
+  uint64_t account_count;
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -181,6 +183,20 @@ struct apus_frame {
   uint32_t reserved2;
 };
 _Static_assert(sizeof(struct apus_frame) == 32, "frame record");
+
+/* How much of a kind an account may hold, and how much it holds. */
+struct apus_budget {
+  uint32_t limit, used;
+};
+
+/* The account table has one record for each account that can hold anything, by its number: the first two bytes of
+ * a capability's name. The limits of all accounts together are what the machine has. */
+struct apus_account {
+  struct apus_budget frames, environments, slices;
+  uint16_t parent;                   /* who gave it its budget last, and gets it when it has ended */
+  uint16_t reserved[3];
+};
+_Static_assert(sizeof(struct apus_account) == 32, "account record");
 
 struct apus_capability {
   uint64_t name;                     /* like a guard */

@@ -13,11 +13,12 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
 @Suite struct ContractTests {
   let machine = Machine(environments: 6, contracts: 4)
   var contracts: Contracts<ContractView>
-  var table: EnvironmentTable<EnvironmentView>
+  var table: Environments
 
   init() throws {
     contracts = Contracts(records: ContractView(machine: machine), limits: limits, processor: 3)
-    table = EnvironmentTable(environments: EnvironmentView(machine: machine), environmentLimit: 6)
+    table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
+    machine.endowAll()
     for owner in ["a", "b", "c", "d", "e", "f"] {
       let slot = try table.vacantSlot(for: 1)
       _ = table.occupy(

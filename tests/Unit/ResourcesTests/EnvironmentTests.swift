@@ -9,10 +9,12 @@ import Testing
 
 @Suite struct EnvironmentTests {
   let machine = Machine(environments: 6)
-  var table: EnvironmentTable<EnvironmentView>
+  var table: Environments
 
   init() {
-    table = EnvironmentTable(environments: EnvironmentView(machine: machine), environmentLimit: 4)
+    table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
+    machine.endowAll()
+    machine.accounts[1].environments.limit = 4
   }
 
   mutating func make(_ owner: String = "a", account: UInt16 = 1) throws -> UInt64 {
@@ -69,7 +71,7 @@ import Testing
 
   @Test mutating func oneAccountCannotTakeAllSlots() throws {
     for _ in 0..<4 { _ = try make() }
-    #expect(throws: SystemCallError.exhausted) { try table.vacantSlot(for: 1) }
+    #expect(throws: SystemCallError.quotaExceeded) { try table.vacantSlot(for: 1) }
     _ = try make("b", account: 2)
     _ = try make("b", account: 2)
     #expect(throws: SystemCallError.exhausted, "no slot") { try table.vacantSlot(for: 3) }

@@ -18,7 +18,8 @@ import Testing
 
   @Test func memoryInPiecesMakesOneList() throws {
     let machine = Machine(frames: 10)
-    var ledger = Ledger(frames: FrameView(machine: machine))
+    machine.endowAll()
+    var ledger = Ledger(frames: FrameView(machine: machine), accounts: machine.ledger)
     ledger.addFree(6..<9)
     ledger.addFree(4..<4)
     ledger.addFree(1..<3)

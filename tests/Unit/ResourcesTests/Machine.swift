@@ -15,31 +15,36 @@ final class Machine {
   var environments: [apus_environment]
   var slices: [apus_slice]
   var contracts: [apus_contract]
+  var accounts: [apus_account]
 
   /// Frames whose records were written, with the record from before the first write.
   var changedRecords: [UInt32: apus_frame] = [:]
   /// Words (frame * 512 + index) that were written, with the value from before the first write.
   var changedWords: [Int: UInt64] = [:]
+  /// The account table when the journal began.
+  private var accountsBefore: [[UInt32]] = []
   var isJournaling = false
 
-  init(frames: Int = 0, environments: Int = 0, slices: Int = 0, contracts: Int = 0) {
+  init(frames: Int = 0, environments: Int = 0, slices: Int = 0, contracts: Int = 0, accounts: Int = 16) {
     records = Array(repeating: apus_frame(), count: frames)
     words = Array(repeating: 0, count: frames * 512)
     self.environments = Array(repeating: apus_environment(), count: environments)
     self.slices = Array(repeating: apus_slice(), count: slices)
     self.contracts = Array(repeating: apus_contract(), count: contracts)
+    self.accounts = Array(repeating: apus_account(), count: accounts)
   }
 
   func beginJournal() {
     changedRecords.removeAll(keepingCapacity: true)
     changedWords.removeAll(keepingCapacity: true)
+    accountsBefore = accounts.map(\.bits)
     isJournaling = true
   }
 
   /// Whether everything has the value again that it had when the journal began.
   var isUnchanged: Bool {
     changedRecords.allSatisfy { records[Int($0.key)].bits == $0.value.bits }
-      && changedWords.allSatisfy { words[$0.key] == $0.value }
+      && changedWords.allSatisfy { words[$0.key] == $0.value } && accounts.map(\.bits) == accountsBefore
   }
 
   func setWord(_ position: Int, _ value: UInt64) {
@@ -86,6 +91,15 @@ struct EnvironmentView: EnvironmentStorage {
   }
 }
 
+struct AccountView: AccountStorage {
+  let machine: Machine
+  var count: UInt32 { UInt32(machine.accounts.count) }
+  subscript(account: UInt32) -> apus_account {
+    get { machine.accounts[Int(account)] }
+    nonmutating set { machine.accounts[Int(account)] = newValue }
+  }
+}
+
 struct SliceView: SliceStorage {
   let machine: Machine
   var count: UInt32 { UInt32(machine.slices.count) }
@@ -115,7 +129,8 @@ final class Numbers: FrameList, EntryList {
   }
 }
 
-typealias Ledger = FrameLedger<FrameView>
+typealias Ledger = FrameLedger<FrameView, AccountView>
+typealias Environments = EnvironmentTable<EnvironmentView, AccountView>
 typealias Tables = PageTables<FrameView, MemoryView>
 
 extension apus_frame {
@@ -127,6 +142,32 @@ extension apus_frame {
         | UInt64(reserved) << 48,
     ]
   }
+}
+
+extension apus_account {
+  /// Everything in the record, for comparison.
+  var bits: [UInt32] {
+    [
+      frames.limit, frames.used, environments.limit, environments.used, slices.limit, slices.used,
+      UInt32(parent),
+    ]
+  }
+}
+
+extension Machine {
+  /// The budgets of the machine.
+  var ledger: AccountLedger<AccountView> { AccountLedger(accounts: AccountView(machine: self)) }
+
+  /// Gives each account a budget of every kind that no test reaches.
+  func endowAll() {
+    for account in accounts.indices {
+      for kind in AccountKind.all { ledger.endow(UInt16(account), kind, 100_000) }
+    }
+  }
+}
+
+extension AccountKind {
+  static var all: [AccountKind] { [.frames, .environments, .slices] }
 }
 
 /// A capability whose name is a string of ASCII.

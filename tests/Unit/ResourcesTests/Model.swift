@@ -41,6 +41,8 @@ struct ModelFrame {
 final class Model {
   var frames: [Int: ModelFrame] = [:]
   let count: Int
+  /// How many frames an account may hold.
+  var limits: [Int: Int] = [:]
   typealias Errors = Set<SystemCallError>
 
   init(count: Int) {
@@ -108,15 +110,39 @@ final class Model {
     return errors
   }
 
-  func allocateErrors(_ capability: ModelCapability) -> Errors {
+  func isHeld(_ frame: ModelFrame) -> Bool {
+    frame.kind != .free && frame.kind != .absent && frame.kind != .kernel
+  }
+
+  /// How many frames an account holds, of whatever type.
+  func used(_ account: Int) -> Int {
+    frames.values.count { isHeld($0) && $0.account == account }
+  }
+
+  func room(_ account: Int) -> Int { (limits[account] ?? 0) - used(account) }
+
+  func limitErrors(_ account: UInt64, _ limit: Int, _ giver: Int, _ capability: ModelCapability) -> Errors {
+    guard account < 16 else { return [.noSuchResource] }
+    let name = [0, UInt8(account)]
     var errors: Errors = []
+    if !name.starts(with: capability.name) || !capability.rights.write { errors.insert(.denied) }
+    if Int(account) == giver { errors.insert(.invalid) }
+    if limit < used(Int(account)) { errors.insert(.inUse) }
+    if limit - (limits[Int(account)] ?? 0) > room(giver) { errors.insert(.quotaExceeded) }
+    return errors
+  }
+
+  func allocateErrors(_ capability: ModelCapability, _ account: Int) -> Errors {
+    var errors: Errors = []
+    if room(account) == 0 { errors.insert(.quotaExceeded) }
     if !capability.rights.write { errors.insert(.denied) }
     if !frames.values.contains(where: { $0.kind == .free }) { errors.insert(.exhausted) }
     return errors
   }
 
-  func namedErrors(_ list: [UInt64], _ capability: ModelCapability) -> Errors {
+  func namedErrors(_ list: [UInt64], _ capability: ModelCapability, _ account: Int) -> Errors {
     var errors: Errors = []
+    if list.count > room(account) { errors.insert(.quotaExceeded) }
     if !capability.rights.write { errors.insert(.denied) }
     if Set(list).count != list.count { errors.insert(.invalid) }
     for number in list {

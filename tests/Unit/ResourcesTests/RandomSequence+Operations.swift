@@ -18,8 +18,9 @@ extension RandomSequence {
         count, into: list, under: capability, account: UInt16(account), keepsOwn: keepsOwn,
         memory: memory)
     }
-    guard settle(model.allocateErrors(modelled), error) else { return }
-    if granted != min(count, free) { wrongResult = "\(granted) frames granted" }
+    let room = model.room(account)
+    guard settle(model.allocateErrors(modelled, account), error) else { return }
+    if granted != min(count, free, room) { wrongResult = "\(granted) frames granted" }
     for number in list.values[..<granted] {
       if number >= Self.frameCount || model[Int(number)].kind != .free {
         wrongResult = "frame \(number) was not free"
@@ -33,7 +34,7 @@ extension RandomSequence {
     let list = Numbers(
       (0..<Int.random(in: 1...3, using: &random)).map { _ in pick { $0.kind == .free } })
     let keepsOwn = random.chance(50)
-    let expected = model.namedErrors(list.values, modelled)
+    let expected = model.namedErrors(list.values, modelled, account)
     let error = failure { () throws(SystemCallError) in
       try ledger.allocateNamed(
         list.values.count, in: list, under: capability, account: UInt16(account),
@@ -54,6 +55,20 @@ extension RandomSequence {
     }
     guard settle(expected, error) else { return }
     for number in list.values { model.putBack(Int(number)) }
+  }
+
+  func setLimit(_ giver: Int, _ capability: Capability, _ modelled: ModelCapability) {
+    let account =
+      random.chance(5) ? random.pick([16, 17, 1 << 16, 1 << 32, .max]) : UInt64.random(in: 1...3, using: &random)
+    let limit = Int.random(in: 0...34, using: &random)
+    let expected = model.limitErrors(account, limit, giver, modelled)
+    let error = failure { () throws(SystemCallError) in
+      try machine.ledger.setLimit(
+        of: account, .frames, to: UInt32(limit), giver: UInt16(giver), by: capability)
+    }
+    guard settle(expected, error) else { return }
+    model.limits[giver, default: 0] -= limit - (model.limits[Int(account)] ?? 0)
+    model.limits[Int(account)] = limit
   }
 
   func setGuard(_ capability: Capability, _ modelled: ModelCapability) {

@@ -11,7 +11,7 @@ final class RandomSequence {
   static let names = [
     "allocate", "allocateNamed", "free", "setGuard", "pin", "unpin", "pinUarea", "makeRoot",
     "removeRoot", "retain", "release", "install", "remove", "write", "protect", "unmapEverywhere",
-    "touch", "scribble", "reclaim",
+    "touch", "scribble", "reclaim", "setLimit",
   ]
   static let infallible: Set<String> = [
     "unpin", "retain", "release", "unmapEverywhere", "touch", "scribble", "reclaim",
@@ -40,13 +40,17 @@ final class RandomSequence {
     random = Seeded(seed)
     let frames = FrameView(machine: machine)
     memory = MemoryView(machine: machine)
-    ledger = Ledger(frames: frames)
+    ledger = Ledger(frames: frames, accounts: machine.ledger)
     tables = Tables(frames: frames, memory: memory)
     ledger.reserveForKernel(0..<2)
     ledger.addFree(30..<52)
     ledger.addFree(2..<30)
     for frame in 0..<2 { model[frame].kind = .kernel }
     for frame in 2..<52 { model[frame].kind = .free }
+    // As many as there are, for all accounts together: account 3 has none at first.
+    machine.ledger.endow(1, .frames, 30)
+    machine.ledger.endow(2, .frames, 20)
+    model.limits = [1: 30, 2: 20]
     for account in 1...2 { build(account) }
   }
 
@@ -164,7 +168,8 @@ final class RandomSequence {
     case 780..<890: "protect"
     case 890..<910: "unmapEverywhere"
     case 910..<975: "touch"
-    case 975..<999: "scribble"
+    case 975..<985: "scribble"
+    case 985..<999: "setLimit"
     default: "reclaim"
     }
   }
@@ -191,6 +196,7 @@ final class RandomSequence {
     case "unmapEverywhere": unmapEverywhere()
     case "touch": touch()
     case "scribble": scribble()
+    case "setLimit": setLimit(account, capability, modelled)
     default: reclaim(account)
     }
   }
@@ -210,7 +216,7 @@ final class RandomSequence {
     {
       return broken
     }
-    if let difference = differentRecord() { return difference }
+    if let difference = differentRecord() ?? differentAccount() { return difference }
     for position in machine.changedWords.keys {
       if let difference = differentWord(position) { return difference }
     }
@@ -260,6 +266,21 @@ final class RandomSequence {
       }
     }
     return nil
+  }
+
+  /// The budgets: their sum is what it was, nobody is beyond its own, and uses are what the frames say.
+  private func differentAccount() -> String? {
+    var total: UInt32 = 0
+    var holders: [Int: Int] = [:]
+    for frame in model.frames.values where model.isHeld(frame) { holders[frame.account, default: 0] += 1 }
+    for (number, account) in machine.accounts.enumerated() {
+      let held = holders[number] ?? 0
+      if Int(account.frames.used) != held { return "account \(number) is charged \(account.frames.used), not \(held)" }
+      if Int(account.frames.limit) != model.limits[number] ?? 0 { return "account \(number) has the wrong limit" }
+      if account.frames.used > account.frames.limit { return "account \(number) is beyond its limit" }
+      total += account.frames.limit
+    }
+    return total == 50 ? nil : "the limits of all are \(total)"
   }
 
   /// Gives everything back: no frame may be lost.

@@ -10,11 +10,12 @@ import Testing
 @Suite struct TimelineTests {
   let machine = Machine(environments: 4, slices: 8)
   var timeline: Timeline<SliceView>
-  var table: EnvironmentTable<EnvironmentView>
+  var table: Environments
 
   init() throws {
     timeline = Timeline(slices: SliceView(machine: machine))
-    table = EnvironmentTable(environments: EnvironmentView(machine: machine), environmentLimit: 4)
+    table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
+    machine.endowAll()
     for owner in ["a", "b", "c"] {
       let slot = try table.vacantSlot(for: 1)
       _ = table.occupy(

@@ -18,7 +18,8 @@ struct World {
   init(frames count: Int = 64) {
     machine = Machine(frames: count)
     memory = MemoryView(machine: machine)
-    ledger = Ledger(frames: FrameView(machine: machine))
+    ledger = Ledger(frames: FrameView(machine: machine), accounts: machine.ledger)
+    machine.endowAll()
     tables = Tables(frames: ledger.frames, memory: memory)
     ledger.reserveForKernel(0..<1)
     ledger.addFree(1..<UInt32(count))
