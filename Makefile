@@ -19,13 +19,13 @@ SEEDS ?= 1000
 .PHONY: build run test test-long bench fuzz paths clean lint lines
 .PHONY: tools-for-build tools-for-run tools-for-test tools-for-bench
 
-build: tools-for-build $(B)/apus kernel libos
+build: tools-for-build $(B)/apus kernel libos native
 
 ifneq ($(wildcard tools/build.mk),)
 include tools/build.mk
 else
-.PHONY: kernel libos
-kernel libos:
+.PHONY: kernel libos native
+kernel libos native:
 endif
 
 # ---- the host command -------------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ $(B)/libos.elf: $(LIBOS_OBJECTS) tools/libos.ld
 libos: $(B)/libos.elf
 
 include tools/hostile.mk
+include tools/native.mk
 
 .PHONY: kernel libos
 kernel: $(B)/kernel.elf
