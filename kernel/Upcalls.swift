@@ -118,7 +118,7 @@ private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
 /// One that is in a critical section is told later; if nobody
 /// waits for the CPU, it need not be told.
 private func endSlice(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
-  bookTime(now)
+  if here.contract != noContract { bookTime(now) }  // the choice of who is next looks at what is left of it
   if here.wholeSliceEnd != 0 { keepRest(now) }  // a transfer's deadline: the caller goes on with the rest
   let area = ThisProcessor.userArea
   // A context that is still being saved must not be overwritten by another.
