@@ -80,6 +80,10 @@ static uint64_t take_frame(int capability) {
 uint64_t make_other_family(uint64_t shared, void (*begin)(void), void (*entry)(void)) {
   extern __attribute__((visibility("hidden"))) char __executable_start[], _end[];
   require(call(CALL_CAPABILITY_FORGE, ROOT, OTHER, 2 | 7 << 8, 2ull << 48, 0) == 0, "another family's capability");
+  // Of frames, environments and slices, what the cases together take.
+  static const uint64_t budget[] = {64, 8, 8};
+  for (uint64_t kind = 0; kind < 3; kind++)
+    require(call(CALL_ACCOUNT_LIMIT, ROOT, 2, kind, budget[kind], 0) == 0, "its budget");
   uint64_t space = take_frame(OTHER);
   require(call(CALL_TABLE_INSTALL, OTHER, 0, 0, 4, space) == 0, "its address space");
   for (uint64_t level = 3; level > 0; level--)
