@@ -49,11 +49,13 @@ enum BootName {
   }
   guard let module = info.module else { panic("boot: no module: give the image with -initrd") }
   var memory = bootMemory(info, module)
-  let layout = Layout(info, processor, &memory)
+  let list = ProcessorList(
+    pointer: info.firmwareTables, view: info.viewBase, own: InterruptController.ownIdentifier)
+  let layout = Layout(info, processor, list.count, &memory)
   mapEverything(info, layout, &memory)
   info.useDirectMap()
   let interrupts = InterruptController()
-  start(info, module, layout, processor, interrupts, used: memory.used)
+  start(info, module, layout, processor, list, interrupts, used: memory.used)
 }
 
 /// Boot memory begins behind the kernel and ends where the module or that run of memory does.
@@ -86,8 +88,8 @@ private struct Layout {
   let processorMemory: UInt64
   let processorCount: UInt32
 
-  init(_ info: StartInfo, _ processor: Processor, _ memory: inout BootMemory) {
-    processorCount = 1
+  init(_ info: StartInfo, _ processor: Processor, _ processorCount: UInt32, _ memory: inout BootMemory) {
+    self.processorCount = processorCount
     var end: UInt64 = 0
     for index in 0..<info.mapCount {
       if let range = info.memory(index) { end = max(end, range.end) }
@@ -155,7 +157,7 @@ private func mapEverything(_ info: StartInfo, _ layout: Layout, _ memory: inout 
 }
 
 private func start(
-  _ info: StartInfo, _ module: PhysicalRange, _ layout: Layout, _ processor: Processor,
+  _ info: StartInfo, _ module: PhysicalRange, _ layout: Layout, _ processor: Processor, _ list: ProcessorList,
   _ interrupts: InterruptController, used: UInt64
 ) -> Never {
   let records = FrameTable(physical: layout.frameTable, count: layout.frameCount)
@@ -219,12 +221,11 @@ private func start(
       bytes: KernelBytes(physical: layout.bytes, count: 4096),
       information: Record(physical: layout.information),
       initialVectors: initialVectors,
-      processors: processors),
+      processors: processors,
+      processorMemory: layout.processorMemory),
     at: layout.state)
 
-  ThisProcessor.record.value.environments = kernel.environments.environments.record(0).kernelAddress
-  ThisProcessor.record.value.environment_count = UInt64(layout.environmentCount)
-  ThisProcessor.record.value.initial_vectors = initialVectors.address
+  prepareTransfers()
   let page = kernel.information
   page.value.magic = UInt64(APUS_INFORMATION_MAGIC)
   page.value.ticks_per_second = interrupts.ticksPerSecond
@@ -242,6 +243,7 @@ private func start(
   page.value.account_count = UInt64(layout.accountCount)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
+  startProcessors(list)
   makeFirstEnvironment(module)
 }
 

@@ -153,5 +153,5 @@ struct Console {
 
 /// Halts until everything sent has reached the device: before power-off, however slow the host reads.
 func drainConsole() {
-  while kernel.console.awaitOutput() { apus_halt_until_interrupt() }
+  while kernel.console.awaitOutput() { halt() }
 }

@@ -36,7 +36,7 @@ func contract(_ a: CallArguments) throws(SystemCallError) -> Outcome {
     period: a.a2, slice: a.a3, account: charged, quota: quota, now: now)
   let name = kernel.processors[processor].contracts.make(
     period: a.a2, slice: a.a3, share: share, account: charged, for: slot, now: now)
-  noticeContracts()
+  if processor == here.index { noticeContracts() } else { kick(processor) }
   return .value(name)
 }
 
@@ -84,8 +84,8 @@ private func wakeTime(_ slot: UInt32) -> UInt64 {
   return kernel.environments.environments[slot].wait_deadline
 }
 
-/// A contract was made: the timer may be set too late for it.
-private func noticeContracts() {
+/// A contract of this CPU was made: the timer may be set too late for it.
+func noticeContracts() {
   here.nextEvent = 0
   setTimer(apus_rdtsc())
 }

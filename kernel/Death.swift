@@ -25,6 +25,8 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
     if kernel.environments.isLive(other) && kernel.environments.environments[other].account == account {
       if critical {
         beginDeath(other, cause: cause, rip: rip, address: address)
+        let processor = kernel.environments.environments[other].running_on
+        if processor != 0 { endOn(UInt32(processor) - 1) }
       } else {
         tellOfDeath(other)
       }
@@ -33,6 +35,7 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
   }
   kernel.hasDying = true
   beginReclaim(account)
+  kickIdle()
   runNext()
 }
 
@@ -44,7 +47,22 @@ private func tellOfDeath(_ slot: UInt32) {
 /// Ends a live environment and gives back what is the kernel's: slices, pins, its slot.
 func end(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
   beginDeath(slot, cause: cause, rip: rip, address: address)
-  bury(slot)
+  let processor = UInt32(kernel.environments.environments[slot].running_on)
+  if processor == 0 || processor == here.index + 1 {
+    bury(slot)
+  } else {
+    // It is buried when that CPU has left it.
+    kernel.hasDying = true
+    endOn(processor - 1)
+  }
+}
+
+/// Somebody on another CPU has ended the environment that runs here: away from it.
+func leaveIfDead() {
+  guard ThisProcessor.environment.value.state == UInt32(APUS_ENVIRONMENT_DYING) else { return }
+  accountTime()
+  leaveAddressSpace()
+  runNext()
 }
 
 /// Gives back what a dead environment held of the kernel's.
@@ -54,7 +72,12 @@ private func bury(_ slot: UInt32) {
     unpinWord(word)
     kernel.environments.environments[slot].wait_word = 0
   }
-  here.timeline.freeAll(of: slot, in: kernel.environments)
+  var index: UInt32 = 0
+  while index < kernel.processors.count, kernel.environments.environments[slot].slices_owned > 0 {
+    kernel.processors[index].timeline.freeAll(of: slot, in: kernel.environments)
+    index += 1
+  }
+  kernel.environments.environments[slot].running_on = 0
   forgetTime(of: slot)
   let record = kernel.environments.environments[slot]
   kernel.frames.unpin(record.uarea_frame)
@@ -65,8 +88,7 @@ private func bury(_ slot: UInt32) {
 
 /// Runs on the kernel's own tables, so that the root of a dead environment can be freed.
 func leaveAddressSpace() {
-  here.loadedRoot = 0
-  ThisProcessor.useKernelRoot()
+  load(root: 0)
 }
 
 /// If an account has no environment left, its frames start on their way back.
@@ -90,19 +112,27 @@ private func nextReclaim() {
 /// How many dead environments one step buries.
 private let burialsPerStep = 4
 
-/// Buries a few of the environments that died with their family.
-private func buryStep() {
+/// Buries a few of the environments that died with their family, or while another CPU ran them.
+///
+/// - Returns: Whether there was one that could be buried.
+private func buryStep() -> Bool {
+  var areRunning = false
   var slot: UInt32 = 0
   var left = burialsPerStep
   while slot < kernel.environments.highWater {
     if kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_DYING) {
-      if left == 0 { return }
-      left -= 1
-      bury(slot)
+      if left == 0 { return true }
+      if kernel.environments.environments[slot].running_on != 0 {
+        areRunning = true
+      } else {
+        left -= 1
+        bury(slot)
+      }
     }
     slot += 1
   }
-  kernel.hasDying = false
+  kernel.hasDying = areRunning
+  return left < burialsPerStep
 }
 
 /// One bounded step of it, at every choice of the scheduler.
@@ -110,8 +140,8 @@ private func buryStep() {
 /// - Returns: Whether there was anything to do.
 func reclaimStep() -> Bool {
   if kernel.hasDying {
-    buryStep()
-    return true
+    if buryStep() { return true }
+    if kernel.hasDying { return false }
   }
   guard var cursor = kernel.reclaim else { return false }
   // An account whose capability somebody still holds may have got environments again: those keep their frames.
@@ -121,7 +151,10 @@ func reclaimStep() -> Bool {
     return true
   }
   let step = kernel.frames.reclaimStep(kernel.reclaimAccount, cursor: &cursor, tables: kernel.tables)
-  if step.needsInvalidation { apus_write_cr3(apus_read_cr3()) }
+  if step.needsInvalidation {
+    apus_write_cr3(apus_read_cr3())
+    if kernel.processors.count > 1 { flushOthers(running: nil) }
+  }
   switch step.progress {
   case .more: kernel.reclaim = cursor
   case .done:

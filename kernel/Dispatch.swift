@@ -26,11 +26,16 @@ enum Outcome {
   _ a0: UInt64, _ a1: UInt64, _ a2: UInt64, _ a3: UInt64, _ a4: UInt64, _ number: UInt64
 ) -> UInt64 {
   ThisProcessor.environment.value.calls &+= 1
+  if kernel.processors.count > 1 {
+    leaveIfDead()
+    settleFlushes()
+  }
   let outcome: Outcome
   do throws(SystemCallError) {
     outcome = try perform(UInt32(truncatingIfNeeded: number), CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
   } catch {
-    outcome = .failure(error)
+    // What is neither free nor of its new type yet will be, once the other CPUs have passed the epoch.
+    outcome = .failure(error == .wrongType && kernel.frames.isCooling ? .flushPending : error)
   }
   switch outcome {
   case .value(let value): return value
@@ -69,6 +74,9 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .consoleWrite: return try consoleWrite(a)
   case .consoleRead: return try consoleRead(a)
   case .powerOff: return try powerOff(a)
+  case .notify:
+    kickIdle()
+    return .value(0)
   }
 }
 
@@ -81,19 +89,6 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
 func account(of capability: Capability) throws(SystemCallError) -> UInt16 {
   guard capability.length >= 2 else { throw .denied }
   return UInt16(truncatingIfNeeded: capability.name >> 48)
-}
-
-private func perform(_ maintenance: Maintenance) {
-  switch maintenance {
-  case .none: break
-  case .range(let address, let count):
-    if count > 64 {
-      apus_write_cr3(apus_read_cr3())
-    } else {
-      for index in 0..<count { apus_invlpg(address &+ UInt64(index) << 12) }
-    }
-  case .everything: apus_write_cr3(apus_read_cr3())
-  }
 }
 
 func publishFreeFrames() {
@@ -155,16 +150,26 @@ private func isKernelFrame(_ frame: UInt64) -> Bool {
   kernel.frames.frames[UInt32(frame)].type == UInt8(APUS_FRAME_KERNEL)
 }
 
+/// The index that means any slice of a CPU.
+private let anySlice: UInt64 = 0xffff
+
 private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
   let slot = try kernel.environments.slot(of: a.a2, by: capability, needing: .write)
-  let slice = try here.timeline.allocate(a.a1 == UInt64.max ? nil : a.a1, for: slot, in: kernel.environments)
-  return .value(UInt64(slice))
+  let name = a.a1 == UInt64.max ? UInt64(here.index) << 16 | anySlice : a.a1
+  guard name >> 16 < UInt64(kernel.processors.count) else { throw .noSuchResource }
+  let processor = UInt32(name >> 16)
+  let index = name & 0xffff
+  let slice = try kernel.processors[processor].timeline.allocate(
+    index == anySlice ? nil : index, for: slot, in: kernel.environments)
+  kickIdle()
+  return .value(UInt64(processor << 16 | slice))
 }
 
 private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  try here.timeline.free(a.a1, by: capability, in: kernel.environments)
+  guard a.a1 >> 16 < UInt64(kernel.processors.count) else { throw .noSuchResource }
+  try kernel.processors[UInt32(a.a1 >> 16)].timeline.free(a.a1 & 0xffff, by: capability, in: kernel.environments)
   return .value(0)
 }
 
@@ -235,7 +240,8 @@ private func tableRemove(_ a: CallArguments) throws(SystemCallError) -> Outcome 
   if a.a3 == 4 { return .value(UInt64(try kernel.tables.removeRoot(a.a1, account: account, by: capability))) }
   let removed = try kernel.tables.removeTable(
     level: a.a3, at: a.a2, root: a.a1, account: account, by: capability)
-  perform(removed.maintenance)
+  perform(removed.maintenance, account: account)
+  if kernel.frames.flushEpoch != 0 { kernel.frames.coolTable(removed.frame) }
   return .value(UInt64(removed.frame))
 }
 
@@ -246,11 +252,12 @@ private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard UserMemory.copyIn(a.a4, Int(a.a3) * 8, root: caller.root, to: kernel.words.bytes) else {
     return .fault(a.a4)
   }
+  let account = try account(of: tables)
   perform(
     try kernel.tables.writeEntries(
       kernel.words, count: a.a3, at: a.a2, root: a.a1,
-      caller: PageCaller(account: try account(of: tables), currentRoot: here.loadedRoot), tables: tables,
-      mapped: mapped))
+      caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
+    account: account)
   return .value(a.a3)
 }
 
@@ -258,11 +265,12 @@ private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> Outcome
   guard a.a3 >> 16 <= 0x1fff else { throw .invalid }
   guard let tables = try caller.capability(at: a.a0 & 0xff), let mapped = try caller.capability(at: a.a0 >> 8)
   else { return .fault(a.a0) }
+  let account = try account(of: tables)
   perform(
     try kernel.tables.protectEntries(
       count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
-      caller: PageCaller(account: try account(of: tables), currentRoot: here.loadedRoot), tables: tables,
-      mapped: mapped))
+      caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
+    account: account)
   return .value(a.a3 & 0xffff)
 }
 

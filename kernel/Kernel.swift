@@ -28,6 +28,10 @@ struct Kernel {
 
   /// What each CPU remembers of its own.
   let processors: Table<ProcessorState>
+  /// Physical address of the CPUs' own memory, `ThisProcessor.memoryByteCount` each.
+  let processorMemory: UInt64
+  /// The last flush epoch that was asked for.
+  var flushEpoch: UInt32 = 0
 
   /// Whether there are environments that died and still hold slices and pins.
   var hasDying = false
@@ -49,6 +53,10 @@ struct ProcessorState {
   let index: UInt32
   var timeline: Timeline<Table<apus_slice>>
   var contracts: Contracts<Table<apus_contract>>
+  /// The interrupt identifier.
+  var identifier: UInt8 = 0
+  /// Whether the CPU halts, or is about to, and should be kicked when something has happened.
+  var isIdle = false
   /// Counter at which the running slice ends.
   var sliceEnd: UInt64 = 0 { didSet { wholeSliceEnd = 0 } }
   /// Counter at which the environment that is charged began to use the slice.
@@ -109,7 +117,7 @@ nonisolated(unsafe) private var state: UnsafeMutablePointer<Kernel>?
 
 /// The kernel's state.
 var kernel: Kernel {
-  // SAFETY: set once before the first interrupt or system call; one CPU, interrupts off in ring 0.
+  // SAFETY: set once before the first interrupt or system call; used under the kernel's lock, interrupts off.
   @inline(__always) unsafeAddress { unsafe UnsafePointer(state.unsafelyUnwrapped) }
   @inline(__always) unsafeMutableAddress { unsafe state.unsafelyUnwrapped }
 }

@@ -14,6 +14,7 @@ import CShims
 ///
 /// - Returns: Why it is refused; one that is not does not return.
 @c @used func apus_transfer(_ target: UInt64, _ deadline: UInt64, _ number: UInt64, _ message: UInt64) -> UInt64 {
+  leaveIfDead()
   ThisProcessor.environment.value.calls &+= 1
   let message = Record<apus_message>(kernelAddress: message)
   do throws(SystemCallError) {

@@ -30,7 +30,7 @@ func userArea(_ frame: UInt32) -> Record<apus_uarea> { Record(physical: UInt64(f
 /// Sets a pending bit in an environment's u-area.
 func setPending(_ slot: UInt32, _ bit: UInt64) {
   let frame = kernel.environments.environments[slot].uarea_frame
-  userArea(frame).value.pending |= bit
+  userArea(frame).setPending(bit)
 }
 
 /// Whether a sleeping environment's word has changed or its time has come.
@@ -107,7 +107,7 @@ func runDirected(to slot: UInt32) -> Never {
 /// Goes on to the next slice whose owner can run; halts the CPU until there is one.
 func runNext() -> Never {
   while true {
-    if reclaimStep() { apus_take_interrupts() }  // a bounded piece of work is done: a path ends here
+    if reclaimStep() { takeBreath() }  // a bounded piece of work is done: a path ends here
     runContract()
     runRest()
     switch here.timeline.next(after: here.slice, takeTurn: takeTurn) {
@@ -157,15 +157,32 @@ private func idle() {
     }
     index += 1
   }
-  if kernel.reclaim != nil || kernel.hasDying {
-    apus_take_interrupts()  // the search ends a path, too
+  if kernel.reclaim != nil {
+    takeBreath()  // the search ends a path, too
     return
   }
-  if !sleepers { endMachine() }
+  if !sleepers && nobodyIsLeft() { endMachine() }
   if earliest <= start { return }
-  kernel.interrupts.interrupt(afterTicks: earliest == UInt64.max ? 1 << 40 : earliest &- start)
-  apus_halt_until_interrupt()
+  var wait = earliest == UInt64.max ? 1 << 40 : earliest &- start
+  // Another CPU may change a word that somebody here waits for, without the kernel's help: look now and then.
+  if sleepers && kernel.processors.count > 1 { wait = min(wait, kernel.information.value.slice_ticks) }
+  here.isIdle = true
+  kernel.interrupts.interrupt(afterTicks: wait)
+  halt()
+  here.isIdle = false
   kernel.information.value.idle_ticks &+= apus_rdtsc() &- start
+}
+
+/// Whether no CPU has anybody on its timeline, or runs anybody.
+private func nobodyIsLeft() -> Bool {
+  if kernel.hasDying { return false }
+  var index: UInt32 = 0
+  while index < kernel.processors.count {
+    if kernel.processors[index].timeline.highWater != 0 { return false }
+    if index != here.index, loadedRoot(of: index) != 0 { return false }
+    index += 1
+  }
+  return true
 }
 
 /// Lets an environment use the slice from its slice-begin entry; while it waits for a return, the end of its chain.
@@ -195,8 +212,7 @@ func load(_ slot: UInt32) {
   ThisProcessor.record.value.uarea = record.value.uarea_kernel
   ThisProcessor.record.value.environment = record.kernelAddress
   if record.value.root != here.loadedRoot {
-    here.loadedRoot = record.value.root
-    apus_write_cr3(UInt64(record.value.root) << 12)
+    load(root: record.value.root)
   }
   if record.value.account != here.vectorsAccount {
     here.vectorsAccount = record.value.account

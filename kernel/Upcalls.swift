@@ -38,6 +38,7 @@ private func redirect(_ frame: Record<apus_trap_frame>, entry: UInt64, stack: UI
 
 /// An exception whose save area is in use: the nested entry, once; then the environment has failed.
 @c @used func apus_exception_slow(_ frameAddress: UInt64) {
+  leaveIfDead()
   let frame = Record<apus_trap_frame>(kernelAddress: frameAddress)
   let area = ThisProcessor.userArea
   let vector = frame.value.vector
@@ -92,11 +93,21 @@ func raiseContractFault(_ argument: UInt64) {
     let events = kernel.console.interrupt()
     if events.inputArrived { kernel.information.value.console_input_count &+= 1 }
     if events.outputFreed { kernel.information.value.console_output_count &+= 1 }
+    kickIdle()
     kernel.interrupts.acknowledge()
     if kernel.console.isBroken { panic("the console device broke the rules of its queues") }
   case UInt64(APUS_VECTOR_TIMER):
     kernel.interrupts.acknowledge()
-    if fromUser { timerInterrupt(frame) }
+    if fromUser {
+      leaveIfDead()
+      timerInterrupt(frame)
+    }
+  case UInt64(APUS_VECTOR_KICK):
+    kernel.interrupts.acknowledge()
+    if fromUser {
+      leaveIfDead()
+      noticeContracts()
+    }
   default: break
   }
 }

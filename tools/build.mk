@@ -40,7 +40,7 @@ $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusMachine,$(call swift_sources,machi
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusDrivers,$(call swift_sources,drivers),ApusABI))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers))
 
-KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusKernel.o)
+KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusKernel.o)
 
 $(K)/%.o: machine/Boot/%.S $(HEADERS) tools/build.mk
 	@mkdir -p $(K)

@@ -36,7 +36,8 @@ public enum SystemCall: UInt32 {
   /// `(target) -> never`: as transfer, but gives the rest of the slice away: nobody waits, nothing comes back.
   case transferAsynchronously = 0x05
 
-  /// `(cap, slice or -1, environment) -> slice`: takes a free slice of the timeline for an environment.
+  /// `(cap, slice, environment) -> slice`: takes a free slice for an environment. A slice is CPU << 16 | index;
+  /// index 0xffff: the lowest that is free on that CPU; -1: the same on the caller's own.
   case sliceAllocate = 0x08
   /// `(cap, slice) -> 0`: gives a slice back.
   case sliceFree = 0x09
@@ -94,6 +95,9 @@ public enum SystemCall: UInt32 {
   case consoleRead = 0x31
   /// `(cap, status) -> never`: powers the machine off.
   case powerOff = 0x32
+
+  /// `() -> 0`: tells CPUs that halt to look again at the words that environments sleep on.
+  case notify = 0x48
 }
 
 /// Flags of `frameAllocate`.
@@ -140,4 +144,6 @@ public enum SystemCallError: UInt8, Error {
   case expired = 9
   /// The account's budget has no room for it.
   case quotaExceeded = 10
+  /// Another CPU may still use an old translation to the frame: call again, it takes microseconds.
+  case flushPending = 11
 }

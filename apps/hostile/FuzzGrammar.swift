@@ -67,6 +67,7 @@ struct FuzzGrammar {
   init?(_ call: SystemCall) {
     switch call {
     case .null: self.init(1)
+    case .notify: self.init(1)
     case .yield: self.init(1, .handleOrNobody, .none, .none, .none, .none, .slice)
     case .sleep: self.init(1, .word, .wordValue, .deadline, .handleOrNobody, .none, .slice)
     case .transfer: self.init(3, .handle, .deadline, .none, .none, .none, .slice)

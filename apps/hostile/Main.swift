@@ -60,6 +60,7 @@ private func runGroups(_ report: inout Report) {
   run("isolation", isolationChecks)
   run("transfer", transferChecks)
   run("death", deathChecks)
+  run("processors", processorChecks)
   run("fuzz", fuzzChecks)
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }

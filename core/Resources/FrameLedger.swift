@@ -23,6 +23,11 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   private(set) var freeHead: UInt32
   /// How many frames are free.
   public private(set) var freeCount: UInt32
+  /// The flush epoch that a frame given back now has to wait for; 0 when no CPU can have a stale translation.
+  public var flushEpoch: UInt32 = 0
+  /// The queue of frames that wait for theirs.
+  var coolingHead = noFrame
+  var coolingTail = noFrame
 
   /// Starts a ledger over a frame table whose records are all zero: every frame absent.
   public init(frames: Frames, accounts: AccountLedger<Accounts>) {
@@ -80,10 +85,15 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     freeCount -= 1
   }
 
-  /// Puts an unused frame at the head of the list; its guard stays, its account is no longer charged.
+  /// Gives an unused frame back; its guard stays, its account is no longer charged.
   mutating func putBack(_ frame: UInt32) {
+    accounts.release(.frames, 1, of: frames[frame].account)
+    if flushEpoch == 0 { release(frame) } else { cool(frame, for: nil) }
+  }
+
+  /// Puts an unused frame at the head of the list.
+  mutating func release(_ frame: UInt32) {
     var record = frames[frame]
-    accounts.release(.frames, 1, of: record.account)
     record.type = FrameType.free
     record.mappings = freeHead
     record.writable_mappings = noFrame
@@ -129,7 +139,7 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     under owner: Capability, account: UInt16
   ) throws(SystemCallError) -> Taken {
     guard owner.rights.contains(.write) else { throw .denied }
-    guard freeHead != noFrame else { throw .exhausted }
+    guard freeHead != noFrame else { throw isCooling ? .flushPending : .exhausted }
     try accounts.charge(.frames, 1, to: account)
     return take(freeHead, under: owner, account: account)
   }
@@ -147,7 +157,7 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   ) throws(SystemCallError) -> Int {
     guard owner.rights.contains(.write) else { throw .denied }
     if count == 0 { return 0 }
-    guard freeHead != noFrame else { throw .exhausted }
+    guard freeHead != noFrame else { throw isCooling ? .flushPending : .exhausted }
     let granted = min(count, Int(min(freeCount, accounts.room(.frames, of: account))))
     guard granted > 0 else { throw .quotaExceeded }
     accounts.book(.frames, UInt32(granted), to: account)
@@ -175,6 +185,7 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     try markEach(count, of: list) { (record) throws(SystemCallError) in
       switch record.type {
       case FrameType.free: return
+      case FrameType.cooling: throw .flushPending
       case FrameType.absent, FrameType.kernel: throw .noSuchResource
       default: throw .inUse
       }

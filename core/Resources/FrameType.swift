@@ -11,6 +11,7 @@ enum FrameType {
   static var ordinary: UInt8 { UInt8(APUS_FRAME_ORDINARY) }
   static var table1: UInt8 { UInt8(APUS_FRAME_TABLE1) }
   static var table4: UInt8 { UInt8(APUS_FRAME_TABLE4) }
+  static var cooling: UInt8 { UInt8(APUS_FRAME_COOLING) }
   static var kernel: UInt8 { UInt8(APUS_FRAME_KERNEL) }
 
   /// The type of a page table of `level`, 1 to 4.

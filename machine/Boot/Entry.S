@@ -46,10 +46,12 @@ apus_system_call_entry:
   movq %rsp, %gs:APUS_CPU_SYSTEM_CALL
   movl %eax, %r9d
   andl $0x7fffffff, %r9d
+  TAKE_LOCK
   movq %r10, %rcx
   call apus_system_call                   /* (rdi, rsi, rdx, rcx = r10, r8, r9 = number) -> rax */
   .globl apus_system_call_return
 apus_system_call_return:
+  RELEASE_LOCK
   popq %rcx
   popq %r11
   popq %rsp
@@ -200,7 +202,10 @@ exception_slow:
   pushq %r10
   pushq %r11
   movq %rsp, %rdi
+  TAKE_LOCK
   call apus_exception_slow
+release_and_return:
+  RELEASE_LOCK
 restore_and_return:
   popq %r11
   popq %r10
@@ -265,6 +270,28 @@ stub_18:
   .endm
   INTERRUPT interrupt_timer, APUS_VECTOR_TIMER
   INTERRUPT interrupt_console, APUS_VECTOR_CONSOLE
+  INTERRUPT interrupt_kick, APUS_VECTOR_KICK
+
+/* Another processor has changed an address space that runs here. Neither the lock nor Swift is needed. */
+  .balign 16
+interrupt_flush:
+  testb $3, 8(%rsp)
+  jz 1f
+  swapgs
+1:pushq %rax
+  pushq %rcx
+  movq %gs:APUS_CPU_FLUSH_REQUESTED, %rax
+  movq %cr3, %rcx
+  movq %rcx, %cr3
+  movq %rax, %gs:APUS_CPU_FLUSH_DONE
+  movl $0, APUS_END_OF_INTERRUPT
+  popq %rcx
+  popq %rax
+  testb $3, 8(%rsp)
+  jz 2f
+  swapgs
+2:iretq
+
   .balign 16
 interrupt_spurious:
   iretq
@@ -285,9 +312,11 @@ interrupt:
   pushq %r10
   pushq %r11
   movq %rsp, %rdi
+  TAKE_LOCK
   call apus_interrupt                     /* (frame): may rewrite the frame into an upcall, or not return */
   testb $3, 96(%rsp)
-  jnz restore_and_return
+  jnz release_and_return
+  RELEASE_LOCK
   popq %r11
   popq %r10
   popq %r9
@@ -304,6 +333,7 @@ interrupt:
 /* apus_enter(entry = rdi, stack = rsi, gs = rdx, fs = rcx) */
   .globl apus_enter
 apus_enter:
+  RELEASE_LOCK
   xorl %eax, %eax                         /* selectors are state, too; loading one clears the base on some processors */
   movl %eax, %ds
   movl %eax, %es
@@ -419,6 +449,10 @@ interrupts_pointer:
   .word 4095
   .quad interrupt_descriptors
 
+  .balign 64
+  .globl apus_kernel_lock
+apus_kernel_lock: .long 1, 0              /* next ticket, ticket being served: boot holds the first */
+
   .section .rodata
   .balign 16
   /* address, vector, interrupt stack, type (0x8e: interrupt gate; 0xee: ring 3 may raise it) */
@@ -461,6 +495,8 @@ stubs:
   GATE stub_31, 31
   GATE interrupt_timer, APUS_VECTOR_TIMER
   GATE interrupt_console, APUS_VECTOR_CONSOLE
+  GATE interrupt_kick, APUS_VECTOR_KICK
+  GATE interrupt_flush, APUS_VECTOR_FLUSH
   GATE interrupt_spurious, APUS_VECTOR_SPURIOUS
   .quad 0
 

@@ -29,10 +29,10 @@ apus_pvh_entry:
   addl $8, %edi
   cmpl $PHYSICAL(boot_directory) + 4096, %edi
   jb 1b
-  movl $PHYSICAL(boot_directory) + 3, PHYSICAL(boot_pointers)
-  movl $PHYSICAL(boot_directory) + 3, PHYSICAL(boot_pointers) + 510 * 8
-  movl $PHYSICAL(boot_pointers) + 3, PHYSICAL(apus_kernel_root)
-  movl $PHYSICAL(boot_pointers) + 3, PHYSICAL(apus_kernel_root) + 511 * 8
+  movl $PHYSICAL(boot_directory) + 3, PHYSICAL(apus_boot_pointers)
+  movl $PHYSICAL(boot_directory) + 3, PHYSICAL(apus_boot_pointers) + 510 * 8
+  movl $PHYSICAL(apus_boot_pointers) + 3, PHYSICAL(apus_kernel_root)
+  movl $PHYSICAL(apus_boot_pointers) + 3, PHYSICAL(apus_kernel_root) + 511 * 8
 
   movl $0x80000001, %eax      /* long mode and no-execute are the least we run on */
   cpuid
@@ -83,7 +83,8 @@ boot_table:
   .balign 4096
   .globl apus_kernel_root
 apus_kernel_root: .skip 4096
-boot_pointers: .skip 4096
+  .globl apus_boot_pointers
+apus_boot_pointers: .skip 4096
 boot_directory: .skip 4096
   .skip 16384
   .globl apus_kernel_stack_top

@@ -32,6 +32,7 @@
 1:movq \stack(%rcx), %rsp
   movq \entry(%rcx), %rcx
   andq lower_half(%rip), %rcx
+  RELEASE_LOCK
   xorl %eax, %eax
   wrfsbase %rax
   movl $APUS_UPCALL_FLAGS, %r11d
@@ -44,6 +45,7 @@
   .globl apus_transfer_call
   .balign 64
 apus_transfer_call:
+  TAKE_LOCK
   movq %rcx, %gs:APUS_CPU_USER_RAX
   leal -1(%rdi), %eax
   cmpl %gs:APUS_CPU_ENVIRONMENT_COUNT, %eax
@@ -75,18 +77,19 @@ apus_transfer_call:
   ENTER APUS_UA_PROTECTED_ENTRY, APUS_UA_PROTECTED_STACK
 2:movq %gs:APUS_CPU_USER_RAX, %rcx
   movl $(APUS_CALL_BIT | 3), %eax
-  jmp apus_transfer_slow
+  jmp 3f
 
 /* transferReturn(): the caller accepts again, and whom it served goes on. */
   .globl apus_transfer_return
   .balign 64
 apus_transfer_return:
+  TAKE_LOCK
   movq %gs:APUS_CPU_ENVIRONMENT, %r9
   movq APUS_ENVIRONMENT_RETURNS_TO(%r9), %rdi
   testq %rdi, %rdi
-  jz apus_transfer_slow
+  jz 4f
   cmpq $0, %gs:APUS_CPU_RETURN_SLOWLY
-  jne apus_transfer_slow
+  jne 4f
   leal -1(%rdi), %eax
   imulq $APUS_ENVIRONMENT_SIZE, %rax, %rax
   addq %gs:APUS_CPU_ENVIRONMENTS, %rax
@@ -106,9 +109,14 @@ apus_transfer_return:
   ENTER APUS_UA_REPLY_ENTRY, APUS_UA_REPLY_STACK
 
 /* Whatever the fast path leaves alone: Swift decides. It returns only to refuse. eax has the call's number. */
+4:movl $(APUS_CALL_BIT | 4), %eax
+  jmp 3f
   .globl apus_transfer_slow
 apus_transfer_slow:
-  movq %rsp, %gs:APUS_CPU_USER_RSP
+  movl %eax, %r9d
+  TAKE_LOCK
+  movl %r9d, %eax
+3:movq %rsp, %gs:APUS_CPU_USER_RSP
   movq %gs:APUS_CPU_STACK, %rsp
   pushq %gs:APUS_CPU_USER_RSP
   pushq %r11
@@ -151,7 +159,8 @@ apus_enter_with_message:
   popq %r14
   popq %r15
   movq %r11, %rsp
-1:xorl %r11d, %r11d
+1:RELEASE_LOCK
+  xorl %r11d, %r11d
   wrfsbase %r11
   movl $APUS_UPCALL_FLAGS, %r11d
   swapgs

@@ -169,6 +169,21 @@ public struct KernelTables {
     apus_write_cr3(root)
   }
 
+  /// Physical address of the kernel's own root.
+  static var rootAddress: UInt64 {
+    // SAFETY: only the symbol's address is used.
+    unsafe UInt64(UInt(bitPattern: apusKernelRoot())) &- PhysicalMemory.imageBase
+  }
+
+  /// Maps the first GiB at its own addresses in the kernel's root, or unmaps it: for processors that start.
+  static func setIdentity(_ isThere: Bool) {
+    // SAFETY: the boot code's tables are part of the image and stay as they were.
+    unsafe apusKernelRoot()[0] =
+      isThere
+      ? (UInt64(UInt(bitPattern: apus_boot_pointers_address())) &- PhysicalMemory.imageBase) | present | writable : 0
+    apus_write_cr3(apus_read_cr3())
+  }
+
   /// Copies the kernel half into a new root, and links the root to itself: readable for ring 3, never writable.
   public static func initialize(root frame: UInt32) {
     // SAFETY: the kernel's root is part of the image; the new root is a frame of the ledger's.

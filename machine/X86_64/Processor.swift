@@ -56,7 +56,8 @@ public struct Processor {
     leaf1.ecx & (1 << 31) != 0 && apus_cpuid(0x4000_0000, 0).ebx == 0x5447_4354
   }
 
-  private mutating func enable() {
+  /// Switches on, on the CPU that runs this, what the kernel relies on.
+  public mutating func enable() {
     // Write protection also for ring 0; alignment checks off; x87 native errors.
     apus_write_cr0((apus_read_cr0() | 1 << 16 | 1 << 5 | 1 << 1) & ~(1 << 18 | 1 << 2 | 1 << 3))
     var cr4 = apus_read_cr4()

@@ -69,6 +69,15 @@ import CShims
   }
 }
 
+extension Record where Value == apus_uarea {
+  /// Sets pending bits; the LibOS may be clearing others on another CPU at this moment.
+  public func setPending(_ bits: UInt64) {
+    // SAFETY: the u-area is pinned; the word is its second.
+    unsafe apus_set_bits(
+      UnsafeMutablePointer<UInt64>(bitPattern: UInt(kernelAddress &+ UInt64(APUS_UA_PENDING))).unsafelyUnwrapped, bits)
+  }
+}
+
 extension StaticString {
   /// A byte of a constant text; the index is checked.
   public func byte(at index: Int) -> UInt8 {

@@ -50,6 +50,12 @@ public struct PhysicalRange {
     return PhysicalRange(start: start, end: start + load64(list + 8))
   }
 
+  /// Physical address of the firmware's RSDP, or 0.
+  public var firmwareTables: UInt64 { load64(base + 32) }
+
+  /// Where the first GiB is mapped now.
+  public var viewBase: UInt64 { view }
+
   /// Entries of the memory map.
   public var mapCount: UInt32 { load32(base + 48) }
 

@@ -25,6 +25,26 @@ public struct InterruptController {
     write(0x320, UInt32(APUS_VECTOR_TIMER))
   }
 
+  /// Switches the local APIC of another CPU on; its clocks are those of the first.
+  public func startHere() {
+    write(0xf0, 0x100 | UInt32(APUS_VECTOR_SPURIOUS))
+    write(0x3e0, 0b1011)
+    write(0x320, UInt32(APUS_VECTOR_TIMER))
+  }
+
+  /// Sends an interrupt to another CPU, without waiting for what it does.
+  ///
+  /// - Parameters:
+  ///   - command: Vector and delivery mode, as in the low half of the interrupt command register.
+  ///   - identifier: Which CPU.
+  public func send(command: UInt32, to identifier: UInt8) {
+    // The controller takes the one before within some microseconds, whoever the target is (SDM vol. 3, 10.6.1).
+    var attempts = 0
+    while read(0x300) & 1 << 12 != 0, attempts < 1000 { attempts += 1 }
+    write(0x310, UInt32(identifier) << 24)
+    write(0x300, command)
+  }
+
   private func write(_ register: UInt64, _ value: UInt32) { PhysicalMemory.setDevice32(base + register, value) }
   private func read(_ register: UInt64) -> UInt32 { PhysicalMemory.device32(base + register) }
 
@@ -67,6 +87,9 @@ public struct InterruptController {
 
   /// Tells the controller that an interrupt has been taken.
   @inline(__always) public func acknowledge() { write(0xb0, 0) }
+
+  /// Identifier of the local APIC of the CPU that asks, before there is a controller.
+  public static var ownIdentifier: UInt8 { UInt8(truncatingIfNeeded: apus_cpuid(1, 0).ebx >> 24) }
 
   /// Identifier of this CPU's local APIC.
   public var identifier: UInt8 { UInt8(read(0x20) >> 24) }

@@ -143,7 +143,7 @@ struct apus_information {
   uint64_t environment_table_offset; /* struct apus_environment[environment_count] */
   uint64_t environment_count;
   uint64_t timeline_offset;          /* struct apus_slice[slice_count] */
-  uint64_t slice_count;
+  uint64_t slice_count;              /* of one CPU */
   uint64_t console_input_count;      /* bytes that have arrived since boot: a word to sleep on */
   uint64_t console_output_count;     /* bytes that the device has taken since boot: a word to sleep on */
   uint64_t first_ring3_ticks;        /* counter when ring 3 ran first */
@@ -169,6 +169,7 @@ _Static_assert(__builtin_offsetof(struct apus_information, console_input_count) 
 #define APUS_FRAME_TABLE3 5
 #define APUS_FRAME_TABLE4 6
 #define APUS_FRAME_KERNEL 7
+#define APUS_FRAME_COOLING 8         /* not yet free, or not yet ordinary: see flush_epoch */
 
 struct apus_frame {
   uint64_t guard;                    /* capability name, first byte in the top bits, zero-padded */

@@ -20,6 +20,9 @@
 #define APUS_CPU_INITIAL_VECTORS 0x70 /* kernel address of an XSAVE area in its initial state */
 #define APUS_CPU_DESCRIPTORS 0x80
 #define APUS_CPU_TASK_STATE 0xc0
+#define APUS_CPU_FLUSH_REQUESTED 0x128 /* flush epoch that others wait for */
+#define APUS_CPU_FLUSH_DONE 0x130  /* the last one that this processor has passed */
+#define APUS_CPU_STARTED 0x138
 /* A processor's own memory: this record's page; the stack of debug exceptions, as large as the kernel stack, since a
  * second fault from there may end an environment and go on to the next; NMI's; double faults'; the kernel stack. */
 #define APUS_CPU_DEBUG_TOP 0x5000
@@ -54,9 +57,34 @@
 
 #define APUS_VECTOR_TIMER 0x20
 #define APUS_VECTOR_CONSOLE 0x21
+#define APUS_VECTOR_KICK 0x22        /* from another processor: look at what you run */
+#define APUS_VECTOR_FLUSH 0x23       /* from another processor: forget cached translations */
 #define APUS_VECTOR_SPURIOUS 0xff
 
-#ifndef __ASSEMBLER__
+/* Local APIC's end-of-interrupt register, through the device mapping (SDM vol. 3, 10.4.1: the usual base). */
+#define APUS_LOCAL_APIC 0xfee00000
+#define APUS_END_OF_INTERRUPT 0xfffffffffee000b0
+
+/* Where the startup code of other processors is copied. */
+#define APUS_STARTUP_PAGE 0x8000
+
+#ifdef __ASSEMBLER__
+/* The kernel's lock: a ticket is drawn and its turn awaited. Between the two an interrupt cannot come; a flush that
+ * another processor asks for is answered when this one is back in ring 3, and nobody waits for the answer. */
+  .macro TAKE_LOCK
+  movl $1, %eax
+  lock xaddl %eax, apus_kernel_lock(%rip)
+  cmpl %eax, apus_kernel_lock + 4(%rip)
+  je 76f
+75:pause
+  cmpl %eax, apus_kernel_lock + 4(%rip)
+  jne 75b
+76:
+  .endm
+  .macro RELEASE_LOCK
+  incl apus_kernel_lock + 4(%rip)
+  .endm
+#else
 #include <stdint.h>
 #include "ApusABI.h"
 
@@ -73,6 +101,9 @@ struct apus_cpu {
   uint64_t reserved;
   uint64_t descriptors[8];
   uint8_t task_state[104];
+  uint64_t flush_requested;    /* written by others, under the kernel's lock */
+  uint64_t flush_done;
+  uint64_t started;
 };
 
 /* What a system call left on the kernel stack. */
@@ -108,13 +139,28 @@ _Static_assert(__builtin_offsetof(struct apus_environment, running_on) == APUS_E
 _Static_assert(__builtin_offsetof(struct apus_cpu, initial_vectors) == APUS_CPU_INITIAL_VECTORS, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, transfer_limit) == APUS_CPU_TRANSFER_LIMIT, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, address) == APUS_CPU_SELF, "cpu");
+_Static_assert(__builtin_offsetof(struct apus_cpu, flush_requested) == APUS_CPU_FLUSH_REQUESTED, "cpu");
+_Static_assert(__builtin_offsetof(struct apus_cpu, flush_done) == APUS_CPU_FLUSH_DONE, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, descriptors) == APUS_CPU_DESCRIPTORS, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, task_state) == APUS_CPU_TASK_STATE, "cpu");
 _Static_assert(__builtin_offsetof(struct apus_cpu, system_call) == APUS_CPU_SYSTEM_CALL, "cpu");
 
 /* Symbols of the linker script; Swift asks for their addresses. */
 extern uint8_t apus_kernel_start[], apus_text_end[], apus_rodata_end[], apus_kernel_end[];
-extern uint8_t apus_system_call_entry[];
+extern uint8_t apus_system_call_entry[], apus_boot_pointers[];
+extern uint8_t apus_startup_begin[], apus_startup_end[];
+extern uint8_t apus_startup_root[], apus_startup_stack[], apus_startup_index[];
+
+/* The kernel's lock: tickets, so that who comes first goes first. */
+struct apus_kernel_lock { uint32_t next, serving; };
+extern struct apus_kernel_lock apus_kernel_lock;
+static inline __attribute__((always_inline)) void apus_take_lock(void) {
+  uint32_t ticket = __atomic_fetch_add(&apus_kernel_lock.next, 1, __ATOMIC_ACQUIRE);
+  while (__atomic_load_n(&apus_kernel_lock.serving, __ATOMIC_ACQUIRE) != ticket) __asm__ volatile("pause");
+}
+static inline __attribute__((always_inline)) void apus_release_lock(void) {
+  __atomic_store_n(&apus_kernel_lock.serving, apus_kernel_lock.serving + 1, __ATOMIC_RELEASE);
+}
 extern uint64_t apus_kernel_root[512];
 #define APUS_ADDRESS_OF(symbol) \
   static inline __attribute__((always_inline)) uint8_t *_Nonnull symbol##_address(void) { return (uint8_t *)symbol; }
@@ -123,6 +169,12 @@ APUS_ADDRESS_OF(apus_text_end)
 APUS_ADDRESS_OF(apus_rodata_end)
 APUS_ADDRESS_OF(apus_kernel_end)
 APUS_ADDRESS_OF(apus_system_call_entry)
+APUS_ADDRESS_OF(apus_startup_begin)
+APUS_ADDRESS_OF(apus_startup_end)
+APUS_ADDRESS_OF(apus_startup_root)
+APUS_ADDRESS_OF(apus_startup_stack)
+APUS_ADDRESS_OF(apus_startup_index)
+APUS_ADDRESS_OF(apus_boot_pointers)
 static inline __attribute__((always_inline)) uint64_t *_Nonnull apus_kernel_root_address(void) { return apus_kernel_root; }
 static inline __attribute__((always_inline)) struct apus_cpu *_Nonnull apus_this_cpu(void) {
   struct apus_cpu *self;

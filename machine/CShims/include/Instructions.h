@@ -65,6 +65,8 @@ APUS_INLINE void apus_halt_until_interrupt(void) { __asm__ volatile("sti; hlt; c
 /* Lets interrupts that wait be taken now. */
 APUS_INLINE void apus_take_interrupts(void) { __asm__ volatile("sti; nop; cli" ::: "memory"); }
 APUS_INLINE void apus_halt_forever(void) { for (;;) __asm__ volatile("cli; hlt"); }
+/* Sets bits in a word that another processor may change at the same time. */
+APUS_INLINE void apus_set_bits(uint64_t *_Nonnull p, uint64_t bits) { __atomic_fetch_or(p, bits, __ATOMIC_SEQ_CST); }
 APUS_INLINE void apus_barrier(void) { __asm__ volatile("mfence" ::: "memory"); }
 APUS_INLINE void apus_pause(void) { __asm__ volatile("pause"); }
 APUS_INLINE void apus_zero_page(void *_Nonnull page) {
