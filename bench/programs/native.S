@@ -197,8 +197,9 @@ transfer_bare_reply:
         ret
 
 /* Protected entries of the other family. A return that is refused, as the slice has ended, is tried again at the next;
- * the answer stands in the u-area meanwhile. */
+ * the answer stands in the u-area meanwhile. A refused call keeps rbx, and not rdx. */
         .macro  ANSWER
+        movq    %rdx, %rbx
         movl    $(APUS_CALL_BIT | 4), %eax
         syscall
         jmp     answer_later
@@ -216,7 +217,7 @@ entry_pipe:
         movq    %rax, %rdx
         ANSWER
 answer_later:
-        movq    %rdx, %gs:APUS_UA_LIBOS + 24
+        movq    %rbx, %gs:APUS_UA_LIBOS + 24
         movl    $(APUS_CALL_BIT | 1), %eax
         xorl    %edi, %edi
         syscall
