@@ -4,11 +4,11 @@
 import Glibc
 
 enum BenchChart {
-  private static let left = 400.0
+  private static let left = 450.0
   private static let right = 80.0
   private static let top = 84.0
   private static let step = 26.0
-  private static let width = 1040.0
+  private static let width = 1120.0
 
   /// A chart of the claims that have a target.
   static func svg(_ claims: [BenchClaim]) -> String {
