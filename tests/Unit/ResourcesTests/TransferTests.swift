@@ -9,11 +9,12 @@ import Testing
 
 @Suite struct TransferTests {
   let machine = Machine(environments: 12)
-  var table: EnvironmentTable<EnvironmentView>
+  var table: Environments
   var handles: [UInt64] = []
 
   init() throws {
-    table = EnvironmentTable(environments: EnvironmentView(machine: machine), environmentLimit: 12)
+    table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
+    machine.endowAll()
     for _ in 0..<12 {
       let slot = try table.vacantSlot(for: 1)
       handles.append(
