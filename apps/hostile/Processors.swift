@@ -240,7 +240,7 @@ private func storms(_ report: inout Report, _ processors: UInt64) {
     _ = start(other, on: processor)
     others[Int(processor)] = other.handle
   }
-  let target: UInt64 = 500
+  let target: UInt64 = 30
   let reached = waitUntil(turns: 200_000) {
     var all = first[UA_WORD] > target
     for processor in 1..<processors
