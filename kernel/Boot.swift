@@ -79,6 +79,7 @@ private struct Layout {
   let timeline: UInt64
   let contracts: UInt64
   let accountTable: UInt64
+  let revocations: UInt64
   let words: UInt64
   let bytes: UInt64
   let vectors: UInt64
@@ -107,7 +108,9 @@ private struct Layout {
     let contractBytes = pages(
       UInt64(processorCount) * UInt64(APUS_CONTRACT_COUNT) * UInt64(MemoryLayout<apus_contract>.stride))
     let accountBytes = pages(UInt64(accountCount) * UInt64(MemoryLayout<apus_account>.stride))
-    informationBytes = 4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes
+    let revocationBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_revocation>.stride))
+    informationBytes =
+      4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes + revocationBytes
     guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
@@ -120,6 +123,7 @@ private struct Layout {
     timeline = environmentTable + environmentBytes
     contracts = timeline + timelineBytes
     accountTable = contracts + contractBytes
+    revocations = accountTable + accountBytes
     self.words = words
     self.bytes = bytes
     self.vectors = vectors
@@ -222,7 +226,8 @@ private func start(
       information: Record(physical: layout.information),
       initialVectors: initialVectors,
       processors: processors,
-      processorMemory: layout.processorMemory),
+      processorMemory: layout.processorMemory,
+      revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount))),
     at: layout.state)
 
   prepareTransfers()
@@ -241,6 +246,10 @@ private func start(
   page.value.processor_count = UInt64(layout.processorCount)
   page.value.account_table_offset = layout.accountTable - layout.information
   page.value.account_count = UInt64(layout.accountCount)
+  page.value.revocation_table_offset = layout.revocations - layout.information
+  page.value.revocation_count = UInt64(layout.environmentCount)
+  page.value.revocation_bound_ticks = revocationBound(
+    frameCount: UInt64(layout.frameCount), sliceTicks: sliceTicks)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
   startProcessors(list)

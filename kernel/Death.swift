@@ -94,6 +94,7 @@ func leaveAddressSpace() {
 /// If an account has no environment left, its frames start on their way back.
 func beginReclaim(_ account: UInt16) {
   guard kernel.environments.liveCount(of: account) == 0 else { return }
+  forgetRevocations(of: account)
   kernel.dying.set(account)
   kernel.isReclaiming = true
   nextReclaim()

@@ -74,6 +74,9 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .consoleWrite: return try consoleWrite(a)
   case .consoleRead: return try consoleRead(a)
   case .powerOff: return try powerOff(a)
+  case .revoke: return try revoke(a)
+  case .repossessionVector: return try repossessionVector(a)
+  case .guaranteedMinimum: return try guaranteedMinimum(a)
   case .notify:
     kickIdle()
     return .value(0)
@@ -87,7 +90,7 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
 
 /// The account that a capability's resources are charged to: the first two bytes of its name.
 func account(of capability: Capability) throws(SystemCallError) -> UInt16 {
-  guard capability.length >= 2 else { throw .denied }
+  guard capability.length >= 2, capability.name >> 48 != UInt64(APUS_ACCOUNT_REVOKED) else { throw .denied }
   return UInt16(truncatingIfNeeded: capability.name >> 48)
 }
 

@@ -45,6 +45,12 @@ struct Kernel {
   /// The one whose frames are on their way back, and how far that is.
   var reclaimAccount: UInt16 = 0
   var reclaim: ReclaimCursor? = nil
+  /// Who is asked for what, and what is being taken by force, from whom.
+  var revocations: Revocations<Table<apus_revocation>>
+  var repossession = Repossession()
+  var repossessedAccount: UInt16 = 0
+  /// The CPU whose timeline is looked through next for slices to take.
+  var repossessedProcessor: UInt32 = 0
 }
 
 /// What a CPU remembers of its own.

@@ -10,6 +10,7 @@ import CShims
 /// What an environment's turn comes to, waking it if what it waits for has happened.
 func takeTurn(_ slot: UInt32) -> Turn {
   settle(slot, now: apus_rdtsc())
+  if kernel.revocations.hasDebt, paysForRepossession(slot) { return .forfeits }
   let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
   if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
   return turn
@@ -107,6 +108,7 @@ func runDirected(to slot: UInt32) -> Never {
 /// Goes on to the next slice whose owner can run; halts the CPU until there is one.
 func runNext() -> Never {
   while true {
+    repossess()
     if reclaimStep() { takeBreath() }  // a bounded piece of work is done: a path ends here
     runContract()
     runRest()
@@ -157,10 +159,11 @@ private func idle() {
     }
     index += 1
   }
-  if kernel.reclaim != nil {
+  if kernel.reclaim != nil || isRepossessing(start) {
     takeBreath()  // the search ends a path, too
     return
   }
+  earliest = min(earliest, kernel.revocations.nextDeadline)
   if !sleepers && nobodyIsLeft() { endMachine() }
   if earliest <= start { return }
   var wait = earliest == UInt64.max ? 1 << 40 : earliest &- start
@@ -202,7 +205,7 @@ func enter(_ owner: UInt32) -> Never {
   if kernel.environments.environments[slot].transfer_failure != 0 { enterWithFailure(slot) }
   let area = ThisProcessor.userArea
   apus_enter(
-    userEntry(area.value.slice_begin_entry), area.value.slice_stack,
+    userEntry(sliceBeginEntry(area)), area.value.slice_stack,
     kernel.environments.environments[slot].uarea_address, 0)
 }
 

@@ -149,7 +149,12 @@ private func renewSlice(_ now: UInt64) {
   here.contract = noContract
   if here.isInterrupted { here.rest.ticks = 0 }
   here.isInterrupted = false
-  beginTime(kernel.information.value.slice_ticks)
+  var length = kernel.information.value.slice_ticks
+  if isRepossessing(now) {
+    repossessionStep()
+    length /= 16  // what is left goes on soon
+  }
+  beginTime(length)
 }
 
 // MARK: Grace

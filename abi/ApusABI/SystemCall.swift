@@ -96,6 +96,14 @@ public enum SystemCall: UInt32 {
   /// `(cap, status) -> never`: powers the machine off.
   case powerOff = 0x32
 
+  /// `(cap, target, kind, count, deadline) -> count`: asks an account (its number, or an environment of it) to give
+  /// back frames or slices until the counter reaches `deadline`; the kernel then takes what is missing by force.
+  /// Returns how many more will come: fewer when the guaranteed minimum stops it, `exhausted` when none.
+  case revoke = 0x38
+  /// `(cap, frame or -1) -> 0`: makes an own frame the account's repossession vector, pinned; -1: none any more.
+  case repossessionVector = 0x39
+  /// `(cap, target, kind, count) -> 0`: sets how many frames or slices an account keeps whatever is asked of it.
+  case guaranteedMinimum = 0x3a
   /// `() -> 0`: tells CPUs that halt to look again at the words that environments sleep on.
   case notify = 0x48
 }
@@ -119,6 +127,14 @@ public enum AccountKind: UInt64, Sendable {
   /// Slots of the environment table.
   case environments = 1
   /// Slices of any CPU's timeline.
+  case slices = 2
+}
+
+/// What can be asked back.
+public enum RevocationKind: UInt64, Sendable {
+  /// Frames, whichever the account chooses.
+  case frames = 1
+  /// Slices of a timeline.
   case slices = 2
 }
 

@@ -4,7 +4,7 @@
 import ApusABI
 
 /// The authority that a call needs.
-private struct Authority {
+struct Authority {
   let name: UInt64
   let length: UInt64
   /// A name of the same shape that dominates nothing of this.
@@ -21,7 +21,7 @@ private struct Authority {
 }
 
 /// What a call that has no foreign name can be given instead: names that lead to another account are no refusal.
-private enum Foreign {
+enum Foreign {
   case denied
   case notTried
 }
@@ -29,7 +29,7 @@ private enum Foreign {
 /// Tries a call with bad capabilities.
 ///
 /// `attempt` gets the slot to use and has to leave nothing behind when refused.
-private func refusals(
+func refusals(
   _ name: StaticString, _ authority: Authority, foreign: Foreign = .denied, packed: Bool = false,
   _ report: inout Report, _ attempt: (UInt64) -> Answer
 ) {

@@ -212,6 +212,14 @@ hostile_slow_slice_end_entry:
   movq $1, G(UA_WORD2)
   jmp hostile_slice_end_entry
 
+/* The kernel asks for something back: the slice begins here instead. */
+  .globl hostile_revocation_entry
+  .balign 64
+hostile_revocation_entry:
+  incq G(UA_REVOCATIONS)
+  andq $~APUS_PENDING_REVOCATION, G(APUS_UA_PENDING)
+  jmp hostile_slice_begin_entry
+
   .globl hostile_slice_begin_entry
   .balign 64
 hostile_slice_begin_entry:

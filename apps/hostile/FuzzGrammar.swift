@@ -93,6 +93,9 @@ struct FuzzGrammar {
     case .consoleWrite: self.init(1, .slot, .small, .bytes, .byteCount)
     case .consoleRead: self.init(1, .slot, .bytes, .byteCount)
     case .powerOff: self.init(1, .slot, .small, .none, .none, .none, .never)
+    case .revoke: self.init(2, .slot, .handle, .small, .count, .deadline)
+    case .repossessionVector: self.init(1, .slot, .frame)
+    case .guaranteedMinimum: self.init(1, .slot, .handle, .small, .count)
     default: return nil
     }
   }

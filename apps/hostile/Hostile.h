@@ -90,6 +90,9 @@ HOSTILE_INLINE struct apus_contract contract_record_at(uint64_t address) {
 }
 HOSTILE_INLINE struct apus_account account_record_at(uint64_t address) { return *(const struct apus_account *)address; }
 HOSTILE_INLINE struct apus_slice slice_record_at(uint64_t address) { return *(const struct apus_slice *)address; }
+HOSTILE_INLINE struct apus_revocation revocation_record_at(uint64_t address) {
+  return *(const struct apus_revocation *)address;
+}
 
 /* Entry.S */
 #pragma GCC visibility push(hidden)
@@ -106,6 +109,7 @@ HOSTILE_SYMBOL(hostile_faulting_nested_entry)
 HOSTILE_SYMBOL(hostile_foreign_entry)
 HOSTILE_SYMBOL(hostile_sleeper_entry)
 HOSTILE_SYMBOL(hostile_slice_begin_entry)
+HOSTILE_SYMBOL(hostile_revocation_entry)
 HOSTILE_SYMBOL(hostile_slice_end_entry)
 HOSTILE_SYMBOL(hostile_slow_slice_end_entry)
 HOSTILE_SYMBOL(hostile_resume)

@@ -21,6 +21,16 @@ enum Information {
   static func environmentAddress(slot: UInt64) -> UInt64 {
     base + page.environment_table_offset + slot * environmentSize
   }
+  static func revocation(_ index: UInt64) -> apus_revocation {
+    revocation_record_at(base + page.revocation_table_offset + index * 96)
+  }
+  /// What the kernel remembers of an account, if it does.
+  static func revocation(of account: UInt64) -> apus_revocation? {
+    for index in 0..<page.revocation_count where UInt64(revocation(index).account) == account {
+      return revocation(index)
+    }
+    return nil
+  }
   static func slice(_ number: UInt64) -> apus_slice { slice_record_at(base + page.timeline_offset + number * 16) }
 
   /// Bytes of a record of the contract table.
@@ -63,13 +73,14 @@ enum Information {
   }
 }
 
-/// Everything that a refused call must leave alone, in six sums.
+/// Everything that a refused call must leave alone, in seven sums.
 struct Snapshot: Equatable {
   let frames: UInt64
   let free: UInt64
   let environments: UInt64
   let timeline: UInt64
   let contracts: UInt64
+  let revocations: UInt64
   let tables: UInt64
   let accounts: UInt64
 
@@ -100,6 +111,8 @@ struct Snapshot: Equatable {
         UInt64(APUS_INFORMATION_BASE) + page.contract_table_offset + index * Information.contractSize, 1, sum)
     }
     contracts = sum
+    revocations = sum_words(
+      UInt64(APUS_INFORMATION_BASE) + page.revocation_table_offset, page.revocation_count * 12, 1)
     tables = OwnTables.sum()
     // What each account holds. Limits move when the kernel has done with a dead account: their total does not.
     accounts = sum_budgets(UInt64(APUS_INFORMATION_BASE) + page.account_table_offset, page.account_count)
@@ -112,6 +125,7 @@ struct Snapshot: Equatable {
     check.expect(later.environments == environments, "the environment table changed")
     check.expect(later.timeline == timeline, "the timeline changed")
     check.expect(later.contracts == contracts, "the contracts changed")
+    check.expect(later.revocations == revocations, "the revocation table changed")
     check.expect(later.tables == tables, "the page tables changed")
     check.expect(later.accounts == accounts, "the account table changed")
   }

@@ -63,6 +63,7 @@
 #define UA_REFUSED 0x4c8        /* returns that were refused, and tried again */
 #define UA_CALLED 0x4d0         /* calls that it made and that ended: how the last one did, as rax said */
 #define UA_ANSWER 0x4d8         /* or what it was refused with */
+#define UA_REVOCATIONS 0x4e0    /* revocation upcalls seen */
 #define UA_VECTORS 0x500        /* XSAVE area */
 #define UA_VECTORS_SIZE 0xb00
 

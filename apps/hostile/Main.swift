@@ -61,6 +61,7 @@ private func runGroups(_ report: inout Report) {
   run("transfer", transferChecks)
   run("death", deathChecks)
   run("processors", processorChecks)
+  run("revocation", revocationChecks)
   run("fuzz", fuzzChecks)
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }

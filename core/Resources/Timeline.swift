@@ -97,6 +97,16 @@ public struct Timeline<Slices: SliceStorage> {
     lowerHighWater()
   }
 
+  /// Ends an environment's ownership of a slice.
+  ///
+  /// - Precondition: The slice is owned by the environment in that slot.
+  mutating func take<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
+  ) {
+    release(index, of: slot, in: table)
+    lowerHighWater()
+  }
+
   private func release<Environments: EnvironmentStorage, Accounts: AccountStorage>(
     _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
   ) {

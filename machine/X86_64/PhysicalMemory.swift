@@ -128,6 +128,7 @@ extension Table: AccountStorage where Element == apus_account {}
 extension Table: EnvironmentStorage where Element == apus_environment {}
 extension Table: SliceStorage where Element == apus_slice {}
 extension Table: ContractStorage where Element == apus_contract {}
+extension Table: RevocationStorage where Element == apus_revocation {}
 
 /// The contents of frames, through the direct map.
 public struct TableFrames: TableMemory {

@@ -56,6 +56,10 @@
 #define APUS_UA_ACCEPTING 0x160       /* bit 0: can be entered now; cleared by each entry, set by transferReturn */
 #define APUS_UA_REPLY_ENTRY 0x168     /* where a caller goes on, and on which stack */
 #define APUS_UA_REPLY_STACK 0x170
+#define APUS_UA_REVOCATION_ENTRY 0x180 /* slices begin here while APUS_PENDING_REVOCATION is set; 0: none declared */
+#define APUS_UA_REVOCATION_KIND 0x188  /* what the kernel was asked for last: APUS_REVOKE_* */
+#define APUS_UA_REVOCATION_COUNT 0x190 /* how many are to be given back in all, of that kind */
+#define APUS_UA_REVOCATION_DEADLINE 0x198 /* counter at which the kernel begins to take */
 #define APUS_UA_LIBOS 0x200           /* from here on the kernel neither reads nor writes */
 
 #define APUS_SAVE_IN_USE 0x00         /* set by the kernel, cleared by the LibOS */
@@ -70,6 +74,7 @@
 #define APUS_PENDING_SLICE_END 1      /* a slice end was deferred by the critical word */
 #define APUS_PENDING_DEATH 2          /* an environment of the same account has died */
 #define APUS_PENDING_PENALTY 4        /* excess time cost this environment a slice */
+#define APUS_PENDING_REVOCATION 8     /* resources are asked back: APUS_UA_REVOCATION_* say what */
 #define APUS_PENDING_CALLER_GONE 16   /* whom this environment served no longer waits for its return */
 
 /* Causes beyond the processor's 32 vectors. */
@@ -113,7 +118,8 @@ struct apus_uarea {
   struct apus_save_area exception, nested, slice;
   uint64_t foreign_rip, foreign_flags;
   uint64_t protected_entry, protected_stack, accepting, reply_entry, reply_stack, reserved2;
-  uint64_t reserved3[16];
+  uint64_t revocation_entry, revocation_kind, revocation_count, revocation_deadline;
+  uint64_t reserved3[12];
   uint64_t libos[448];
 };
 _Static_assert(sizeof(struct apus_save_area) == 0x40, "save area");
@@ -125,6 +131,8 @@ _Static_assert(__builtin_offsetof(struct apus_uarea, slice) == APUS_UA_SLICE, "u
 _Static_assert(__builtin_offsetof(struct apus_uarea, foreign_rip) == APUS_UA_FOREIGN_RIP, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, protected_entry) == APUS_UA_PROTECTED_ENTRY, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, reply_stack) == APUS_UA_REPLY_STACK, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, revocation_entry) == APUS_UA_REVOCATION_ENTRY, "u-area");
+_Static_assert(__builtin_offsetof(struct apus_uarea, revocation_deadline) == APUS_UA_REVOCATION_DEADLINE, "u-area");
 _Static_assert(__builtin_offsetof(struct apus_uarea, libos) == APUS_UA_LIBOS, "u-area");
 
 /* ---- information pages --------------------------------------------------------------------------- */
@@ -154,6 +162,9 @@ struct apus_information {
   uint64_t contract_table_offset;    /* struct apus_contract[processor_count * APUS_CONTRACT_COUNT] */
   uint64_t account_table_offset;     /* struct apus_account[account_count] */
   uint64_t account_count;
+  uint64_t revocation_table_offset;  /* struct apus_revocation[revocation_count] */
+  uint64_t revocation_count;
+  uint64_t revocation_bound_ticks;   /* what is asked back is back so long after the deadline, at the latest */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -273,6 +284,56 @@ struct apus_contract {
 _Static_assert(sizeof(struct apus_contract) == 88, "contract record");
 #define APUS_CONTRACT_FREE 0xffffffff
 #define APUS_CONTRACT_COUNT 16       /* records for each CPU */
+
+/* ---- revocation ------------------------------------------------------------------------------------ */
+
+/* Kinds of resources that can be asked back. */
+#define APUS_REVOKE_FRAMES 1
+#define APUS_REVOKE_SLICES 2
+
+/* Account 0 is the kernel's: frames that were taken by force are charged to it until nothing maps them any more. */
+#define APUS_ACCOUNT_REVOKED 0
+
+/* What an account is asked for, of one kind. */
+struct apus_revocation_request {
+  uint64_t deadline;                 /* counter at which the kernel begins to take; 0: nothing is asked for */
+  uint32_t goal;                     /* how many the account may hold then */
+  uint32_t minimum;                  /* how many it keeps whatever is asked */
+  uint32_t taken;                    /* by force, ever */
+  uint32_t missed;                   /* asked for, but pinned or page tables: left with the account, ever */
+  uint32_t granted;                  /* how much budget goes over to the requester when the deadline has come */
+  uint16_t requester;                /* its account */
+  uint8_t authority;                 /* bytes of the name of its capability: who stands higher gets it all */
+  uint8_t reserved;
+};
+_Static_assert(sizeof(struct apus_revocation_request) == 32, "revocation request");
+
+/* What the kernel remembers of an account that was asked for something, has a minimum of its own or a vector. */
+struct apus_revocation {
+  uint16_t account;                  /* 0: the record is free */
+  uint16_t reserved[3];
+  uint32_t vector_frame;             /* of the repossession vector; 0: none */
+  uint32_t reserved2;
+  uint64_t vector_written;           /* as in the vector */
+  uint64_t debt_ticks;               /* kernel time spent on taking by force, not yet paid with slices */
+  struct apus_revocation_request frames, slices;
+};
+_Static_assert(sizeof(struct apus_revocation) == 96, "revocation record");
+
+/* The repossession vector: a page that a family shares with the kernel. Entries of both lists: kind << 56 | number. */
+#define APUS_REPOSSESSION_ENTRIES 248
+#define APUS_REPOSSESSION_FIRST 256
+#define APUS_REPOSSESSION_KIND_SHIFT 56
+struct apus_repossession {
+  uint64_t written;                  /* kernel: entries written ever; entry n lies at n % APUS_REPOSSESSION_ENTRIES */
+  uint64_t overflow;                 /* kernel: resources taken that found no room */
+  uint64_t consumed;                 /* LibOS: entries read ever, which makes room */
+  uint64_t first_count;              /* LibOS: how many of `first` count */
+  uint64_t reserved[4];
+  uint64_t entries[APUS_REPOSSESSION_ENTRIES]; /* kernel: what was taken */
+  uint64_t first[APUS_REPOSSESSION_FIRST];     /* LibOS: what to take first */
+};
+_Static_assert(sizeof(struct apus_repossession) == 4096, "repossession vector");
 
 /* ---- the boot image ------------------------------------------------------------------------------- */
 
