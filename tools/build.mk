@@ -63,10 +63,10 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Uni
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
 
 LIBOS_C := -I libos/Runtime/CRuntime/include -mcmodel=large
-RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Memory.o Static.o ApusABI.o ApusRuntime.o)
+RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Transfer.o Memory.o Static.o ApusABI.o ApusRuntime.o)
 LIBOS_OBJECTS := $(RUNTIME_OBJECTS) $(addprefix $(L)/,ApusELF.o ApusImage.o ApusUnix.o ApusLinux.o)
 
-$(L)/Entry.o: libos/Runtime/Entry.S $(HEADERS) tools/build.mk
+$(L)/%.o: libos/Runtime/%.S $(HEADERS) tools/build.mk
 	@mkdir -p $(L)
 	@$(CLANG) $(C_COMMON) $(LIBOS_C) -c $< -o $@
 $(L)/Static.o: libos/Runtime/Memory.c $(HEADERS) tools/build.mk
@@ -84,6 +84,7 @@ libos: $(B)/libos.elf
 
 include tools/hostile.mk
 include tools/native.mk
+include tools/courier.mk
 
 .PHONY: kernel libos
 kernel: $(B)/kernel.elf

@@ -20,7 +20,7 @@ public final class Execution {
   /// What it belongs to.
   public private(set) var owner: AnyObject?
   private let uarea: UInt64
-  private var handle: UInt64
+  fileprivate(set) var handle: UInt64
   private var body: (() -> Never)?
 
   private init(root: UInt32, owner: AnyObject?, uarea: UInt64, handle: UInt64) {
@@ -52,6 +52,9 @@ public final class Execution {
     setWord(APUS_UA_SLICE_BEGIN_ENTRY, runtime_slice_begin_entry_address())
     setWord(APUS_UA_SLICE_END_ENTRY, runtime_slice_end_entry_address())
     setWord(APUS_UA_SLICE_STACK, uarea + 0x1000)
+    setWord(APUS_UA_PROTECTED_ENTRY, runtime_protected_entry_address())
+    setWord(APUS_UA_REPLY_ENTRY, runtime_reply_entry_address())
+    setWord(APUS_UA_ACCEPTING, 0)
     setWord(APUS_UA_SELF, uarea)
     setWord(UA_STACK, stack)
     setWord(UA_WAKE, 0)
@@ -219,7 +222,7 @@ public final class Execution {
   }
 
   /// What was waited for may be there at once, again and again: a slice that ended meanwhile is given up here.
-  private static func giveUpOwedSlice() {
+  static func giveUpOwedSlice() {
     if runtime_word(UInt32(APUS_UA_PENDING)) & UInt64(APUS_PENDING_SLICE_END) != 0 { yield(to: nil) }
   }
 

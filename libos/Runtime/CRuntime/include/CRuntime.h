@@ -23,6 +23,10 @@
 #define UA_MODE_SUSPENDED 0     /* in the LibOS: callee-saved registers and a return address are on the stack */
 #define UA_MODE_APPLICATION 1   /* in the application: a register frame is on top of the stack */
 
+/* A message of a protected control transfer in memory: nine words, then what the kernel says beside them. */
+#define RUNTIME_MESSAGE_PEER 72
+#define RUNTIME_MESSAGE_DEADLINE 80
+
 #define APUS_USER_CODE_SELECTOR 0x2b
 #define APUS_USER_DATA_SELECTOR 0x23
 
@@ -90,6 +94,9 @@ RUNTIME_ADDRESS_OF(runtime_exception_entry)
 RUNTIME_ADDRESS_OF(runtime_nested_entry)
 RUNTIME_ADDRESS_OF(runtime_slice_begin_entry)
 RUNTIME_ADDRESS_OF(runtime_slice_end_entry)
+extern uint8_t runtime_protected_entry[], runtime_reply_entry[];
+RUNTIME_ADDRESS_OF(runtime_protected_entry)
+RUNTIME_ADDRESS_OF(runtime_reply_entry)
 extern uint8_t runtime_system_start[], runtime_start_stack[];
 RUNTIME_ADDRESS_OF(runtime_system_start)
 RUNTIME_ADDRESS_OF(runtime_start_stack)
@@ -104,6 +111,17 @@ APUS_INLINE uint64_t runtime_zeros_address(void) { return (uint64_t)(uintptr_t)r
 /* Saves what a LibOS function keeps, then sleeps (word, value, deadline, target) or, with word 1, yields to the target.
  * Returns when the execution goes on. */
 void runtime_suspend(uint64_t word, uint64_t value, uint64_t deadline, uint64_t target);
+
+/* Transfer.S */
+struct runtime_message {
+  uint64_t words[9];
+  uint64_t peer;     /* handle of the environment at the other end, by the kernel's word */
+  uint64_t deadline; /* until when the caller waits */
+};
+_Static_assert(offsetof(struct runtime_message, peer) == RUNTIME_MESSAGE_PEER, "message");
+_Static_assert(offsetof(struct runtime_message, deadline) == RUNTIME_MESSAGE_DEADLINE, "message");
+int64_t runtime_transfer(struct runtime_message *_Nonnull message, uint64_t target, uint64_t deadline);
+uint64_t runtime_serve(struct runtime_message *_Nonnull message, uint64_t answers);
 
 /* ApusLinux's side (libos/Linux/Entry.swift), or another LibOS's. */
 __attribute__((noreturn)) void linux_start(void *_Nonnull image, uint64_t size);
