@@ -59,6 +59,7 @@ private func runGroups(_ report: inout Report) {
   run("contracts", contractChecks)
   run("isolation", isolationChecks)
   run("transfer", transferChecks)
+  run("transfer-processors", transferProcessorChecks)
   run("death", deathChecks)
   run("processors", processorChecks)
   run("revocation", revocationChecks)

@@ -41,6 +41,18 @@ private func callNext() {
   while true { Kernel.sleep() }
 }
 
+/// Calls UA_NEXT until UA_STOPS is set; counts replies in UA_WORD, refusals in UA_WORD2.
+@c @used func hostile_body_call_on(_ uarea: UInt64) {
+  while word(UA_STOPS) == 0 {
+    let answer = hostile_transfer(address_of_hostile_file(), word(UA_NEXT), UInt64.max)
+    let counter = answer == UInt64(RESUMED) ? UA_WORD : UA_WORD2
+    setWord(counter, word(counter) + 1)
+    if Answer(raw: answer).error == .expired { Kernel.yield() }
+  }
+  setWord(UA_WORD3, 1)
+  while true { Kernel.sleep() }
+}
+
 /// Ends the environment UA_NEXT after some turns.
 @c @used func hostile_body_kill(_ uarea: UInt64) {
   letOthersRun(5)

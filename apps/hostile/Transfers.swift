@@ -145,7 +145,7 @@ private func betweenFamilies(_ report: inout Report) {
     // A deadline within the slice takes the slow path, the others the fast one.
     let deadline = round & 1 == 0 ? Transfers.never : Transfers.now + Transfers.slices(1) / 2
     check.expect(Transfers.call(server.handle, deadline: deadline).raw, equals: UInt64(RESUMED), "the answer")
-    if Transfers.ending != 0 { continue }  // the host was slow
+    if Transfers.ending != 0 { break }  // the host was slow, and the server is still at it
     verify(
       entered, bases: address_of_hostile_entered_bases(), message: file, caller: Information.ownHandle, rsi: deadline,
       stack: Child.uarea(of: 0) + 0x6000, uarea: Child.uarea(of: 0), entry: address_of_hostile_protected_entry(),

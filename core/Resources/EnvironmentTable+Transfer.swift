@@ -182,8 +182,7 @@ extension EnvironmentTable {
     if let caller = linked(environments[slot].returns_to) {
       cut.caller = failTransfer(of: caller, failure: APUS_TRANSFER_DIED).caller
     }
-    // On several CPUs it may still run somewhere, until that CPU hears of it; this many may not wait, so it is refused.
-    environments[slot].transfer_depth = UInt16.max
+    environments[slot].transfer_depth = 0
     return cut
   }
 
