@@ -56,7 +56,7 @@ struct Bench: ParsableCommand {
       switch BenchBaseline.verdict(home) {
       case .passed: break
       case .failed(let reason), .notRun(let reason):
-        throw Failure(sentence: reason, status: BenchFailure.status)
+        throw Failure(sentence: "bench/baseline: \(reason)", status: BenchFailure.status)
       }
     } else {
       guard try measure(home) else { throw ExitCode(BenchFailure.status) }

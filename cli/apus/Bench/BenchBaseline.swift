@@ -3,21 +3,29 @@
 // have grown.
 //
 // The counts are Apus's own, by the tuned machine's counted boot, the same to the instruction in each run: no Linux,
-// no wall clock. Under emulation, so they say nothing of time; they say that a path has become longer.
+// no wall clock. Under emulation, so they say nothing of time; they say that a path has become longer. Another version
+// of the emulator has other firmware and other processors: counts of different versions are not compared.
 
 /// Guarded figures by name, "program case metric".
 struct BenchBaseline {
   /// How much a figure may grow.
   static let growth = 0.05
 
-  private(set) var instructions: [String: Double]
+  /// The emulator's version, as far as it matters: "7.2".
+  let emulator: String
+  let instructions: [String: Double]
 
-  init(_ instructions: [String: Double]) { self.instructions = instructions }
+  init(_ instructions: [String: Double], emulator: String) {
+    self.instructions = instructions
+    self.emulator = emulator
+  }
 
   /// Reads the committed file; nil when it is none.
   init?(text: String) {
-    guard let values = BenchLine.numbers(text), !values.isEmpty else { return nil }
-    instructions = values
+    guard let values = BenchLine.object(text), !values.numbers.isEmpty, let emulator = values.texts["emulator"] else {
+      return nil
+    }
+    self.init(values.numbers, emulator: emulator)
   }
 
   /// As it is committed: one figure a line, sorted.
@@ -25,7 +33,7 @@ struct BenchBaseline {
     let lines = instructions.sorted { $0.key < $1.key }.map { name, value in
       "  \(JSONText.string(name)): \(Int64(value.rounded(.up)))"
     }
-    return "{\n" + lines.joined(separator: ",\n") + "\n}\n"
+    return "{\n" + (["  \"emulator\": \"\(emulator)\""] + lines).joined(separator: ",\n") + "\n}\n"
   }
 
   /// Compares a measurement with this; a sentence for each guarded figure that grew or went missing.
@@ -64,7 +72,14 @@ struct BenchBaseline {
         instructions["\(guest) \(series.metric.name) \(series.metric.metric)"] = median(series.values)
       }
     }
-    return BenchBaseline(instructions)
+    return BenchBaseline(instructions, emulator: try version(of: machine.emulator))
+  }
+
+  /// "7.2" of "QEMU emulator version 7.2.22 (Debian ...)".
+  static func version(of emulator: String) throws(Failure) -> String {
+    let words = shown(try Tool.output(emulator, ["--version"], limit: 1 << 12)).split(separator: " ")
+    guard let index = words.firstIndex(of: "version"), index + 1 < words.count else { return "unknown" }
+    return words[index + 1].split(separator: ".").prefix(2).joined(separator: ".")
   }
 
   /// The check of `apus test`.
@@ -75,6 +90,10 @@ struct BenchBaseline {
     do throws(Failure) {
       guard let kept = BenchBaseline(text: shown(try BenchFile.read(file(home)))) else {
         return .failed("\(file(home)) holds no figures")
+      }
+      let version = try version(of: try home.emulator())
+      guard kept.emulator == version else {
+        return .notRun("it was counted on QEMU \(kept.emulator), and this is \(version)")
       }
       let complaints = kept.complaints(about: try measure(home))
       guard !complaints.isEmpty else { return .passed }

@@ -47,12 +47,19 @@ enum BenchLine: Equatable {
 }
 
 extension BenchLine {
-  /// Reads a flat JSON object whose values are all numbers; nil when it is not one.
-  static func numbers(_ text: String) -> [String: Double]? {
+  /// Reads a flat JSON object whose values are numbers and strings; nil when it is not one.
+  static func object(_ text: String) -> (numbers: [String: Double], texts: [String: String])? {
     var scanner = ObjectScanner(text)
-    return scanner.object()?.reduce(into: [String: Double]?([:])) { numbers, field in
-      if case .number(let value) = field.value { numbers?[field.key] = value } else { numbers = nil }
+    guard let fields = scanner.object() else { return nil }
+    var result: (numbers: [String: Double], texts: [String: String]) = ([:], [:])
+    for (key, value) in fields {
+      switch value {
+      case .number(let number): result.numbers[key] = number
+      case .text(let text): result.texts[key] = text
+      default: return nil
+      }
     }
+    return result
   }
 }
 

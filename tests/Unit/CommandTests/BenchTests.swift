@@ -170,14 +170,16 @@ import Testing
 
 @Suite struct BenchBaselineTests {
   @Test func `what is written is read`() {
-    let baseline = BenchBaseline(["native null op": 36, "linux fork op": 64_913.2])
-    #expect(BenchBaseline(text: baseline.text)?.instructions == ["native null op": 36, "linux fork op": 64_914])
-    #expect(BenchBaseline(text: "") == nil && BenchBaseline(text: "{\"a\":\"b\"}") == nil)
+    let baseline = BenchBaseline(["native null op": 36, "linux fork op": 64_913.2], emulator: "7.2")
+    let read = BenchBaseline(text: baseline.text)
+    #expect(read?.instructions == ["native null op": 36, "linux fork op": 64_914])
+    #expect(read?.emulator == "7.2")
+    #expect(BenchBaseline(text: "") == nil && BenchBaseline(text: "{\"a\":1}") == nil)
   }
 
   @Test func `growth of more than a twentieth is told with both figures`() {
-    let kept = BenchBaseline(["a": 1000, "b": 1000, "c": 1000])
-    let complaints = kept.complaints(about: BenchBaseline(["a": 1050, "b": 1051, "d": 9]))
+    let kept = BenchBaseline(["a": 1000, "b": 1000, "c": 1000], emulator: "7.2")
+    let complaints = kept.complaints(about: BenchBaseline(["a": 1050, "b": 1051, "d": 9], emulator: "7.2"))
     #expect(
       complaints == [
         "b: 1,051 instructions, 5.1 % more than the guarded 1,000", "c: guarded, and not measured any more",
