@@ -6,10 +6,10 @@ import Testing
 @testable import apus
 
 @Suite struct StrideTraceTests {
-  private func trace(_ text: String) -> StrideTrace? { StrideTrace(text.split(separator: "\n")) }
+  private func read(_ text: String) -> StrideTrace? { StrideTrace(text.split(separator: "\n")) }
 
   @Test func `quanta are read, other lines passed over`() throws {
-    let trace = try #require(trace("quantum 1000 0 990 0\nshares\nquantum 2000 1 990 985\n"))
+    let trace = try #require(read("quantum 1000 0 990 0\nshares\nquantum 2000 1 990 985\n"))
     #expect(
       trace.quanta == [
         StrideTrace.Quantum(time: 1000, client: 0, totals: [990, 0]),
@@ -22,12 +22,12 @@ import Testing
     "quantum 1000 -1 990 0", "quantum 0 0 0", "quantum 1e300 0 1", "quantum 1000 0 990 0\nquantum 2000 0 990",
   ])
   func `what is no trace is none`(text: String) {
-    #expect(trace(text) == nil)
+    #expect(read(text) == nil)
   }
 
   @Test func `a drawing has a line for each client and a box for each quantum`() throws {
     let lines = (1...100).map { "quantum \($0 * 1000) \($0 % 3) \($0 * 500) \($0 * 300) \($0 * 200)" }
-    let drawing = try #require(trace(lines.joined(separator: "\n"))).drawing
+    let drawing = try #require(read(lines.joined(separator: "\n"))).drawing
     #expect(drawing.hasPrefix("<svg xmlns=\"http://www.w3.org/2000/svg\""))
     #expect(drawing.hasSuffix("</svg>\n"))
     #expect(drawing.components(separatedBy: "stroke-width=\"2\"") == 3)
