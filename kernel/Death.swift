@@ -106,6 +106,7 @@ private func nextReclaim() {
     kernel.isReclaiming = false
     return
   }
+  _ = kernel.held.remove(account)
   kernel.reclaimAccount = account
   kernel.reclaim = ReclaimCursor()
 }
@@ -160,6 +161,7 @@ func reclaimStep() -> Bool {
   case .more: kernel.reclaim = cursor
   case .done:
     dissolve(kernel.reclaimAccount)
+    _ = kernel.dying.remove(kernel.reclaimAccount)
     kernel.reclaim = nil
     nextReclaim()
   case .held:
@@ -173,10 +175,13 @@ func reclaimStep() -> Bool {
 }
 
 /// A pin on a frame has ended: if it kept the frame of a dead account, that account is reclaimed once more.
+///
+/// So it is when the account is being reclaimed just now, as that may have passed the frame already.
 func pinEnded(_ frame: UInt32) {
-  guard kernel.isHolding else { return }
+  guard kernel.isHolding || kernel.reclaim != nil else { return }
   let account = kernel.frames.frames[frame].account
-  guard kernel.held.remove(account) else { return }
+  let isAtWork = kernel.reclaim != nil && kernel.reclaimAccount == account
+  guard kernel.held.remove(account) || isAtWork else { return }
   kernel.dying.set(account)
   kernel.isReclaiming = true
   nextReclaim()
