@@ -111,7 +111,7 @@ private struct Layout {
     let revocationBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_revocation>.stride))
     informationBytes =
       4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes + revocationBytes
-    guard let tables = memory.take(informationBytes), let words = memory.take(4096), let bytes = memory.take(4096),
+    guard let tables = memory.take(informationBytes), let words = memory.take(8192), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
       let processors = memory.take(UInt64(processorCount) * UInt64(MemoryLayout<ProcessorState>.stride)),
@@ -222,6 +222,7 @@ private func start(
         target: InterruptTarget(vector: UInt8(APUS_VECTOR_CONSOLE), processor: interrupts.identifier),
         commandLine: { info.commandCharacter($0) }),
       words: WordBuffer(physical: layout.words),
+      calls: WordBuffer(physical: layout.words + 4096),
       bytes: KernelBytes(physical: layout.bytes, count: 4096),
       information: Record(physical: layout.information),
       initialVectors: initialVectors,

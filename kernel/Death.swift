@@ -67,11 +67,8 @@ func leaveIfDead() {
 
 /// Gives back what a dead environment held of the kernel's.
 private func bury(_ slot: UInt32) {
-  let word = kernel.environments.environments[slot].wait_word
-  if word != 0 {
-    unpinWord(word)
-    kernel.environments.environments[slot].wait_word = 0
-  }
+  endWaits(of: slot)
+  releaseRing(of: slot)
   var index: UInt32 = 0
   while index < kernel.processors.count, kernel.environments.environments[slot].slices_owned > 0 {
     kernel.processors[index].timeline.freeAll(of: slot, in: kernel.environments)

@@ -32,7 +32,7 @@ enum Outcome {
   }
   let outcome: Outcome
   do throws(SystemCallError) {
-    outcome = try perform(UInt32(truncatingIfNeeded: number), CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
+    outcome = try performCall(UInt32(truncatingIfNeeded: number), CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
   } catch {
     // What is neither free nor of its new type yet will be, once the other CPUs have passed the epoch.
     outcome = .failure(error == .wrongType && kernel.frames.isCooling ? .flushPending : error)
@@ -46,7 +46,8 @@ enum Outcome {
   }
 }
 
-private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -> Outcome {
+/// Makes a call by its number.
+func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let call = SystemCall(rawValue: number) else { return .fault(UInt64(number)) }
   switch call {
   case .null: return .value(0)
@@ -77,6 +78,10 @@ private func perform(_ number: UInt32, _ a: CallArguments) throws(SystemCallErro
   case .revoke: return try revoke(a)
   case .repossessionVector: return try repossessionVector(a)
   case .guaranteedMinimum: return try guaranteedMinimum(a)
+  case .waitAny: return try waitAny(a)
+  case .ringRegister: return try ringRegister(a)
+  case .ringDrain: return try ringDrain(a)
+  case .batch: return try batch(a)
   case .notify:
     kickIdle()
     return .value(0)
@@ -101,6 +106,7 @@ func publishFreeFrames() {
 // MARK: Time
 
 private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  drainInPassing()
   if a.a0 == 0 {
     accountTime()
     _ = passTime(to: nil)
@@ -112,6 +118,7 @@ private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
 }
 
 private func sleep(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+  drainInPassing()
   var word: UInt64 = 0
   if a.a0 != 0 {
     guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { return .fault(a.a0) }
@@ -128,7 +135,7 @@ private func sleep(_ a: CallArguments) throws(SystemCallError) -> Outcome {
 }
 
 /// The physical address of a word that the caller can read: its own memory, or the information pages.
-private func physicalWord(_ address: UInt64) -> UInt64? {
+func physicalWord(_ address: UInt64) -> UInt64? {
   let offset = address &- UInt64(APUS_INFORMATION_BASE)
   // The information region's first page has the words to wait for.
   if offset < 4096 {
@@ -138,7 +145,7 @@ private func physicalWord(_ address: UInt64) -> UInt64? {
 }
 
 /// The information page belongs to the kernel and needs no pin.
-private func pinWord(_ word: UInt64) throws(SystemCallError) {
+func pinWord(_ word: UInt64) throws(SystemCallError) {
   if isKernelFrame(word >> 12) { return }
   try kernel.frames.pin(word >> 12)
 }

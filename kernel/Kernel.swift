@@ -20,6 +20,8 @@ struct Kernel {
   var console: Console
   /// The words of the call in progress, copied from ring 3.
   let words: WordBuffer
+  /// The calls of the batch in progress, copied likewise.
+  let calls: WordBuffer
   /// One frame for bytes on their way from and to ring 3.
   let bytes: KernelBytes
   let information: Record<apus_information>

@@ -36,6 +36,10 @@ public enum SystemCall: UInt32 {
   /// `(target) -> never`: as transfer, but gives the rest of the slice away: nobody waits, nothing comes back.
   case transferAsynchronously = 0x05
 
+  /// `(list, count, deadline, target) -> which or never`: as sleep, for any of up to four words; `list` has address and
+  /// value of each. Returns at once, with the index of the first that differs or `count` at the deadline, if so already.
+  case waitAny = 0x0c
+
   /// `(cap, slice, environment) -> slice`: takes a free slice for an environment. A slice is CPU << 16 | index;
   /// index 0xffff: the lowest that is free on that CPU; -1: the same on the caller's own.
   case sliceAllocate = 0x08
@@ -104,6 +108,14 @@ public enum SystemCall: UInt32 {
   case repossessionVector = 0x39
   /// `(cap, target, kind, count) -> 0`: sets how many frames or slices an account keeps whatever is asked of it.
   case guaranteedMinimum = 0x3a
+  /// `(cap, address) -> 0`: makes the caller's page at `address` (0: none) its ring of calls, `struct apus_ring`.
+  case ringRegister = 0x40
+  /// `(cap, environment) -> count`: makes calls that wait in the ring of an environment, or 0: the caller, in its name.
+  case ringDrain = 0x41
+  /// `(list, count) -> count`: makes the calls of a list (`struct apus_call`) in order, up to and with the first that
+  /// fails; fewer when they take too long: go on from there. Not for calls that end the use of the CPU.
+  case batch = 0x42
+
   /// `() -> 0`: tells CPUs that halt to look again at the words that environments sleep on.
   case notify = 0x48
 }

@@ -68,6 +68,10 @@ struct FuzzGrammar {
     switch call {
     case .null: self.init(1)
     case .notify: self.init(1)
+    case .waitAny: self.init(1, .bytes, .small, .deadline, .handleOrNobody, .none, .slice)
+    case .ringRegister: self.init(1, .slot, .page)
+    case .ringDrain: self.init(1, .slot, .handleOrNobody)
+    case .batch: self.init(2, .bytes, .small)
     case .yield: self.init(1, .handleOrNobody, .none, .none, .none, .none, .slice)
     case .sleep: self.init(1, .word, .wordValue, .deadline, .handleOrNobody, .none, .slice)
     case .transfer: self.init(3, .handle, .deadline, .none, .none, .none, .slice)

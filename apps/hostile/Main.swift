@@ -63,6 +63,7 @@ private func runGroups(_ report: inout Report) {
   run("death", deathChecks)
   run("processors", processorChecks)
   run("revocation", revocationChecks)
+  run("rings", ringChecks)
   run("fuzz", fuzzChecks)
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }

@@ -169,6 +169,9 @@ public struct TableFrames: TableMemory {
     @inline(__always) nonmutating set { unsafe base[index & 511] = newValue }
   }
 
+  /// Physical address of the first word.
+  public var physical: UInt64 { unsafe UInt64(UInt(bitPattern: base)) &- PhysicalMemory.directBase }
+
   /// The buffer's bytes, for copies from and to ring 3.
   public var bytes: KernelBytes {
     unsafe KernelBytes(physical: UInt64(UInt(bitPattern: base)) &- PhysicalMemory.directBase, count: 4096)

@@ -225,6 +225,14 @@ _Static_assert(sizeof(struct apus_capability) == 16, "capability");
 
 #define APUS_CAPABILITY_COUNT 8
 
+/* How many words an environment can wait for at once. */
+#define APUS_WAIT_WORDS 4
+
+struct apus_wait {
+  uint64_t word;                     /* in a list for waitAny: an address; in a record: a physical one */
+  uint64_t value;                    /* what it is expected to hold */
+};
+
 struct apus_environment {
   uint32_t state;                    /* the first three are one word for Transfer.S */
   uint16_t transfer_depth;           /* callers that wait above it, its own and theirs */
@@ -253,9 +261,33 @@ struct apus_environment {
   uint64_t returns_to;               /* handle of the caller that it serves, to whom the slice returns; or 0 */
   uint64_t transfer_target;          /* calling: handle of the callee */
   uint64_t transfer_deadline;        /* calling: counter at which the call fails; UINT64_MAX: never */
+  uint64_t ring_done;                /* calls of its ring that are done */
+  uint32_t ring_frame;               /* frame of its ring, or 0 */
+  uint32_t waits;                    /* sleeping: how many further words it sleeps on */
+  struct apus_wait further_waits[APUS_WAIT_WORDS - 1];
   struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
 };
-_Static_assert(sizeof(struct apus_environment) == 328, "environment record");
+_Static_assert(sizeof(struct apus_environment) == 392, "environment record");
+
+/* A call in a list for `batch` or in a ring. The kernel writes the result when it has made the call. */
+struct apus_call {
+  uint64_t number;                   /* without APUS_CALL_BIT */
+  uint64_t arguments[5];
+  uint64_t result;                   /* as in rax; minus APUS_CALL_GARBAGE where the call would be a fault */
+  uint64_t tag;                      /* the application's own */
+};
+#define APUS_CALL_GARBAGE 255
+#define APUS_BATCH_CALLS 64
+#define APUS_RING_CALLS 32
+
+/* A page of shared memory through which calls are made without a crossing: call number n is in calls[n % 32]. */
+struct apus_ring {
+  uint64_t submitted;                /* how many calls the application has put in */
+  uint64_t completed;                /* how many the kernel has made: a word to sleep on */
+  uint64_t reserved[6];
+  struct apus_call calls[APUS_RING_CALLS];
+};
+_Static_assert(sizeof(struct apus_call) == 64 && sizeof(struct apus_ring) == 2112, "ring");
 
 struct apus_slice {
   uint32_t environment;              /* slot, or APUS_SLICE_FREE */
