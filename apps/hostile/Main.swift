@@ -65,6 +65,7 @@ private func runGroups(_ report: inout Report) {
   run("revocation", revocationChecks)
   run("rings", ringChecks)
   run("fuzz", fuzzChecks)
+  if StartCommand.names("revocation-experiment", orNothing: false) { revocationExperiment(&report) }
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }
 }
