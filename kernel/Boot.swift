@@ -191,6 +191,8 @@ private func start(
   accounts.endow(firstAccount, .frames, ledger.freeCount + UInt32(moduleFrames.count), used: UInt32(moduleFrames.count))
   accounts.endow(firstAccount, .environments, layout.environmentCount)
   accounts.endow(firstAccount, .slices, layout.processorCount * layout.environmentCount)
+  let shareLimit = ContractLimits(ticksPerSecond: interrupts.ticksPerSecond).shareLimit
+  accounts.endow(firstAccount, .time, layout.processorCount * UInt32(shareLimit))
 
   let sliceTicks = interrupts.ticksPerSecond / 1000 * (info.setting("slice-milliseconds") ?? 5)
   let boundTicks = interrupts.ticksPerSecond / 1000 * (info.setting("critical-milliseconds") ?? 1000)

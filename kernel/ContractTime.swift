@@ -31,21 +31,11 @@ func contract(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard a.a4 < UInt64(kernel.processors.count) else { throw .noSuchResource }
   let processor = UInt32(truncatingIfNeeded: a.a4)
   let now = apus_rdtsc()
-  let (charged, quota) = payer(capability, for: slot)
-  let share = try kernel.processors[processor].contracts.admit(
-    period: a.a2, slice: a.a3, account: charged, quota: quota, now: now)
-  let name = kernel.processors[processor].contracts.make(
-    period: a.a2, slice: a.a3, share: share, account: charged, for: slot, now: now)
+  let share = try kernel.processors[processor].contracts.admit(period: a.a2, slice: a.a3, now: now)
+  let name = try kernel.processors[processor].contracts.make(
+    period: a.a2, slice: a.a3, share: share, for: slot, in: kernel.environments, now: now)
   if processor == here.index { noticeContracts() } else { kick(processor) }
   return .value(name)
-}
-
-/// Who is charged with a share, and how much it may have in all: the capability's account pays; a capability that
-/// reaches more than one account is bound by nothing but the CPU.
-private func payer(_ capability: Capability, for slot: UInt32) -> (account: UInt16, quota: UInt64) {
-  guard capability.length >= 2 else { return (kernel.environments.environments[slot].account, UInt64.max) }
-  let account = UInt16(truncatingIfNeeded: capability.name >> 48)
-  return (account, account == firstAccount ? UInt64.max : 0)
 }
 
 /// The call `contractEnd`.
@@ -53,14 +43,14 @@ func contractEnd(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
   let processor = Contracts<Table<apus_contract>>.processor(of: a.a1)
   guard processor < kernel.processors.count else { throw .noSuchResource }
-  try kernel.processors[processor].contracts.end(a.a1, by: capability, in: kernel.environments.environments)
+  try kernel.processors[processor].contracts.end(a.a1, by: capability, in: kernel.environments)
   return .value(0)
 }
 
 /// Ends what an environment has of contracts and of an interrupted slice, on every CPU.
 func forgetTime(of slot: UInt32) {
   for processor in 0..<kernel.processors.count {
-    kernel.processors[processor].contracts.endAll(of: slot)
+    kernel.processors[processor].contracts.endAll(of: slot, accounts: kernel.environments.accounts)
     if kernel.processors[processor].rest.user == slot { kernel.processors[processor].rest.ticks = 0 }
   }
 }

@@ -140,6 +140,8 @@ public enum AccountKind: UInt64, Sendable {
   case environments = 1
   /// Slices of any CPU's timeline.
   case slices = 2
+  /// Time by contract, in millionths of a CPU.
+  case time = 3
 }
 
 /// What can be asked back.

@@ -22,6 +22,7 @@ enum Budget {
     case .frames: return record.frames
     case .environments: return record.environments
     case .slices: return record.slices
+    case .time: return record.time
     }
   }
 
@@ -44,13 +45,13 @@ enum Budget {
     var left: UInt64 = 0
     for account in 0..<Information.page.account_count where account != own {
       let record = Information.account(account)
-      guard record.frames.limit | record.environments.limit | record.slices.limit != 0,
-        record.frames.used | record.environments.used | record.slices.used == 0
+      guard record.frames.limit | record.environments.limit | record.slices.limit | record.time.limit != 0,
+        record.frames.used | record.environments.used | record.slices.used | record.time.used == 0
       else { continue }
       if isNamed(account) { continue }
       let isEmpty =
         set(.frames, of: account, to: 0).value == 0 && set(.environments, of: account, to: 0).value == 0
-        && set(.slices, of: account, to: 0).value == 0
+        && set(.slices, of: account, to: 0).value == 0 && set(.time, of: account, to: 0).value == 0
       if !isEmpty { left += 1 }
     }
     return left

@@ -146,7 +146,7 @@ private func names(_ report: inout Report) {
   report.finish(check)
 }
 
-/// A family without a share cannot make contracts for its own environments; who holds more than a family can for it.
+/// A family without a budget of time has no contracts; one with a budget has as many as that pays for.
 private func quotas(_ report: inout Report) {
   var check = Check("contracts", "a family without a share")
   Kernel.forge(Slot.other, name: 0x0033 << 48, length: 2)
@@ -155,15 +155,23 @@ private func quotas(_ report: inout Report) {
     return report.notTried(check)
   }
   let before = Snapshot()
-  check.expect(make(child.handle, 4 * milli, milli, slot: Slot.other).error == .exhausted, "by its own capability")
+  check.expect(make(child.handle, 4 * milli, milli, slot: Slot.other).error == .quotaExceeded, "by its own capability")
+  check.expect(make(child.handle, 4 * milli, milli, slot: Slot.root).error == .quotaExceeded, "by the root capability")
   check.expect(make(child.handle, 4 * milli, milli).error == .denied, "by another family's capability")
   check.expect(
     make(Information.ownHandle, 4 * milli, milli, slot: Slot.other).error == .denied, "for another family's environment"
   )
   before.compare(with: Snapshot(), &check)
-  guard let name = make(child.handle, 4 * milli, milli, slot: Slot.root).value else { return report.notTried(check) }
+  // A fourth and the switch, but not that twice.
+  Budget.set(.time, of: 0x0033, to: 300_000)
+  guard let name = make(child.handle, 4 * milli, milli, slot: Slot.other).value else { return report.notTried(check) }
+  check.expect(make(child.handle, 4 * milli, milli, slot: Slot.other).error == .quotaExceeded, "a second one")
+  check.expect(Budget.used(.time, of: 0x0033), equals: UInt64(record(name).share), "what it is charged")
   check.expect(Kernel.call(.contractEnd, Slot.family, name).error == .denied, "ending another family's")
   check.expect(Kernel.call(.contractEnd, Slot.other, name).raw, equals: 0, "ending its own")
+  check.expect(Budget.used(.time, of: 0x0033), equals: 0, "what it is charged then")
+  settle()
+  check.expect(make(child.handle, 4 * milli, milli, slot: Slot.other).value != nil, "another one")
   child.kill()
   balance(free, &check)
   Kernel.call(.capabilityDrop, Slot.other)

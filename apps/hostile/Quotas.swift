@@ -3,11 +3,11 @@
 
 import ApusABI
 
-private var kinds: [3 of AccountKind] { [.frames, .environments, .slices] }
+private var kinds: [4 of AccountKind] { [.frames, .environments, .slices, .time] }
 
 /// The limits of all accounts together, and whether the uses of frames are what the frame table says.
 struct Balance {
-  private(set) var limits: [3 of UInt64] = [0, 0, 0]
+  private(set) var limits: [4 of UInt64] = [0, 0, 0, 0]
 
   init() {
     for account in 0..<Information.page.account_count {
@@ -15,6 +15,7 @@ struct Balance {
       limits[0] += UInt64(record.frames.limit)
       limits[1] += UInt64(record.environments.limit)
       limits[2] += UInt64(record.slices.limit)
+      limits[3] += UInt64(record.time.limit)
     }
   }
 
@@ -42,6 +43,13 @@ struct Balance {
     }
     check.expect(Budget.used(.environments, of: account), equals: environments, "environments booked")
     check.expect(Budget.used(.slices, of: account), equals: slices, "slices booked")
+    var time: UInt64 = 0
+    for index in 0..<page.processor_count * UInt64(APUS_CONTRACT_COUNT) {
+      let record = Information.contract(index)
+      let isOwned = record.environment != UInt32(APUS_CONTRACT_FREE) && UInt64(record.account) == account
+      if isOwned { time += UInt64(record.share) }
+    }
+    check.expect(Budget.used(.time, of: account), equals: time, "time booked")
   }
 }
 
@@ -96,7 +104,7 @@ private func authority(_ report: inout Report) {
 private func limits(_ report: inout Report) {
   let account: UInt64 = 0x0031
   var check = Check("quotas", "limits out of range")
-  let wrongKinds: [4 of UInt64] = [3, 255, 1 << 32, UInt64.max]
+  let wrongKinds: [4 of UInt64] = [4, 255, 1 << 32, UInt64.max]
   for index in wrongKinds.indices {
     refused(&check, .invalid, "a kind that there is not") {
       Kernel.call(.accountLimit, Slot.root, account, wrongKinds[index], 1)

@@ -27,6 +27,7 @@ extension apus_account {
       case .frames: frames
       case .environments: environments
       case .slices: slices
+      case .time: time
       }
     }
     set {
@@ -34,6 +35,7 @@ extension apus_account {
       case .frames: frames = newValue
       case .environments: environments = newValue
       case .slices: slices = newValue
+      case .time: time = newValue
       }
     }
   }
@@ -76,6 +78,7 @@ public struct AccountLedger<Accounts: AccountStorage> {
     case .frames: accounts[UInt32(account)].frames.used &+= count
     case .environments: accounts[UInt32(account)].environments.used &+= count
     case .slices: accounts[UInt32(account)].slices.used &+= count
+    case .time: accounts[UInt32(account)].time.used &+= count
     }
   }
 
@@ -89,6 +92,7 @@ public struct AccountLedger<Accounts: AccountStorage> {
     case .frames: accounts[UInt32(account)].frames.used &-= count
     case .environments: accounts[UInt32(account)].environments.used &-= count
     case .slices: accounts[UInt32(account)].slices.used &-= count
+    case .time: accounts[UInt32(account)].time.used &-= count
     }
   }
 
@@ -128,10 +132,13 @@ public struct AccountLedger<Accounts: AccountStorage> {
   @discardableResult public func dissolve(_ account: UInt16, to heir: UInt16) -> Bool {
     guard account != heir, UInt32(account) < accounts.count, UInt32(heir) < accounts.count else { return true }
     let record = accounts[UInt32(account)]
-    guard record.frames.used | record.environments.used | record.slices.used == 0 else { return false }
+    guard record.frames.used | record.environments.used | record.slices.used | record.time.used == 0 else {
+      return false
+    }
     accounts[UInt32(heir)].frames.limit &+= record.frames.limit
     accounts[UInt32(heir)].environments.limit &+= record.environments.limit
     accounts[UInt32(heir)].slices.limit &+= record.slices.limit
+    accounts[UInt32(heir)].time.limit &+= record.time.limit
     accounts[UInt32(account)] = apus_account()
     return true
   }

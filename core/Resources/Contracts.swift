@@ -83,16 +83,16 @@ public struct Contracts<Records: ContractStorage> {
 
   // MARK: Admission
 
-  /// The share that an account holds, in millionths; nil: all accounts.
+  /// The share of all contracts, in millionths.
   ///
   /// The share of a contract that has ended counts until its last deadline: its time may have been used already, and
   /// nobody gets the same time twice.
   ///
   /// - Complexity: O(contracts).
-  public func share(of account: UInt16?, now: UInt64) -> UInt64 {
+  public func share(now: UInt64) -> UInt64 {
     var sum: UInt64 = 0
     for index in 0..<highWater where isInForce(index) || records[index].deadline > now {
-      if account == nil || records[index].account == account { sum += UInt64(records[index].share) }
+      sum += UInt64(records[index].share)
     }
     return sum
   }
@@ -101,18 +101,14 @@ public struct Contracts<Records: ContractStorage> {
   ///
   /// - Returns: Its share, in millionths, the switch counted.
   /// - Throws: `invalid` for a period or slice outside the limits or a slice longer than the period; `exhausted` if the
-  ///   CPU's shares, or `quota` of the account's, would be exceeded, or no record is free.
-  public func admit(
-    period: UInt64, slice: UInt64, account: UInt16, quota: UInt64, now: UInt64
-  ) throws(SystemCallError) -> UInt64 {
+  ///   CPU's shares would be exceeded, or no record is free.
+  public func admit(period: UInt64, slice: UInt64, now: UInt64) throws(SystemCallError) -> UInt32 {
     guard period >= limits.shortestPeriod, period <= limits.longestPeriod, slice >= limits.shortestSlice,
       slice <= period
     else { throw .invalid }
     let share = ((slice + limits.switchCost) * 1_000_000 + period - 1) / period
-    guard self.share(of: nil, now: now) + share <= limits.shareLimit,
-      self.share(of: account, now: now) + share <= quota, vacant(now: now) != nil
-    else { throw .exhausted }
-    return share
+    guard self.share(now: now) + share <= limits.shareLimit, vacant(now: now) != nil else { throw .exhausted }
+    return UInt32(truncatingIfNeeded: share)
   }
 
   private func vacant(now: UInt64) -> UInt32? {
@@ -124,16 +120,20 @@ public struct Contracts<Records: ContractStorage> {
   /// Makes a contract that `admit` has admitted; its first period begins when the environment is next found ready.
   ///
   /// - Returns: Its name.
-  public mutating func make(
-    period: UInt64, slice: UInt64, share: UInt64, account: UInt16, for slot: UInt32, now: UInt64
-  ) -> UInt64 {
-    guard let index = vacant(now: now) else { preconditionFailure() }
+  /// - Throws: `quotaExceeded` if the budget of the environment's account has no room for the share.
+  public mutating func make<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    period: UInt64, slice: UInt64, share: UInt32, for slot: UInt32, in table: EnvironmentTable<Environments, Accounts>,
+    now: UInt64
+  ) throws(SystemCallError) -> UInt64 {
+    guard let index = vacant(now: now) else { throw .exhausted }
+    let account = table.environments[slot].account
+    try table.accounts.charge(.time, share, to: account)
     var record = apus_contract()
     record.environment = slot
     record.user = slot
     record.generation = records[index].generation % 0x7fff_ffff + 1
     record.account = account
-    record.share = UInt32(truncatingIfNeeded: share)
+    record.share = share
     record.period = period
     record.slice = slice
     records[index] = record
@@ -145,23 +145,28 @@ public struct Contracts<Records: ContractStorage> {
   ///
   /// - Throws: `noSuchResource` if the name is of no contract in force, `denied` if the capability does not reach its
   ///   environment with the right to write.
-  public func end<Environments: EnvironmentStorage>(
-    _ name: UInt64, by capability: Capability, in environments: Environments
+  public func end<Environments: EnvironmentStorage, Accounts: AccountStorage>(
+    _ name: UInt64, by capability: Capability, in table: EnvironmentTable<Environments, Accounts>
   ) throws(SystemCallError) {
     let index = try index(of: name)
     let slot = records[index].environment
     guard
       capability.dominates(
-        guard: environments[slot].guard, length: environments[slot].guard_length, needing: .write)
+        guard: table.environments[slot].guard, length: table.environments[slot].guard_length, needing: .write)
     else { throw .denied }
+    release(index, table.accounts)
+  }
+
+  private func release<Accounts: AccountStorage>(_ index: UInt32, _ accounts: AccountLedger<Accounts>) {
+    accounts.release(.time, records[index].share, of: records[index].account)
     records[index].environment = UInt32(APUS_CONTRACT_FREE)
   }
 
   /// Ends all contracts of an environment that has died, and every use that it has of others'.
-  public func endAll(of slot: UInt32) {
+  public func endAll<Accounts: AccountStorage>(of slot: UInt32, accounts: AccountLedger<Accounts>) {
     for index in 0..<highWater {
       if records[index].user == slot { records[index].user = records[index].environment }
-      if records[index].environment == slot { records[index].environment = UInt32(APUS_CONTRACT_FREE) }
+      if records[index].environment == slot { release(index, accounts) }
     }
   }
 

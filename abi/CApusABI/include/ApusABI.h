@@ -205,10 +205,11 @@ struct apus_budget {
  * a capability's name. The limits of all accounts together are what the machine has. */
 struct apus_account {
   struct apus_budget frames, environments, slices;
+  struct apus_budget time;           /* by contract, in millionths of a CPU */
   uint16_t parent;                   /* who gave it its budget last, and gets it when it has ended */
   uint16_t reserved[3];
 };
-_Static_assert(sizeof(struct apus_account) == 32, "account record");
+_Static_assert(sizeof(struct apus_account) == 40, "account record");
 
 struct apus_capability {
   uint64_t name;                     /* like a guard */

@@ -27,6 +27,7 @@ private enum Habit: CaseIterable {
 private struct VirtualProcessor {
   let machine = Machine(environments: 16, contracts: 16)
   var contracts: Contracts<ContractView>
+  var table: Environments
   var random: Seeded
   var now: UInt64 = 1000
   var habits: [Habit] = []
@@ -43,6 +44,11 @@ private struct VirtualProcessor {
     contracts = Contracts(
       records: ContractView(machine: machine), limits: ContractLimits(ticksPerSecond: 1_000_000_000), processor: 0)
     start = now
+    machine.endowAll()
+    table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
+    for slot in 0..<UInt32(16) {
+      _ = table.occupy(slot, account: 1, under: capability("a"), root: 0, uareaFrame: 0, uareaAddress: 0)
+    }
     while habits.count < 16 {
       let habit = habits.isEmpty ? .loops : random.pick(Habit.allCases)
       let period = UInt64.random(in: 500_000...random.pick([1_000_000, 20_000_000]), using: &random)
@@ -54,8 +60,8 @@ private struct VirtualProcessor {
 
   mutating func make(_ period: UInt64, _ slice: UInt64, _ slot: UInt32) -> Bool {
     do throws(SystemCallError) {
-      let share = try contracts.admit(period: period, slice: slice, account: 1, quota: .max, now: now)
-      _ = contracts.make(period: period, slice: slice, share: share, account: 1, for: slot, now: now)
+      let share = try contracts.admit(period: period, slice: slice, now: now)
+      _ = try contracts.make(period: period, slice: slice, share: share, for: slot, in: table, now: now)
       return true
     } catch { return false }
   }
@@ -108,7 +114,7 @@ private struct VirtualProcessor {
     contracts.charge(choice, ticks: ticks)
     if habits[slot] == .yields, random.chance(20) { contracts.giveUp(choice) }
     if habits[slot] == .renews, stopsItself {
-      contracts.endAll(of: UInt32(slot))
+      contracts.endAll(of: UInt32(slot), accounts: machine.ledger)
       _ = make(record.period, record.slice, UInt32(slot))
     }
     if habits[slot] == .renews, !machine.contracts.contains(where: { $0.environment == UInt32(slot) }) {

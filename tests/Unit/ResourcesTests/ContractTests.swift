@@ -20,18 +20,17 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     table = EnvironmentTable(environments: EnvironmentView(machine: machine), accounts: machine.ledger)
     machine.endowAll()
     for owner in ["a", "b", "c", "d", "e", "f"] {
-      let slot = try table.vacantSlot(for: 1)
+      let account: UInt16 = owner == "c" ? 2 : 1
+      let slot = try table.vacantSlot(for: account)
       _ = table.occupy(
-        slot, account: 1, under: capability(owner), root: 0, uareaFrame: 0, uareaAddress: 0)
+        slot, account: account, under: capability(owner), root: 0, uareaFrame: 0, uareaAddress: 0)
     }
   }
 
   /// Admits and makes a contract.
-  mutating func make(
-    _ period: UInt64, _ slice: UInt64, for slot: UInt32, account: UInt16 = 1, quota: UInt64 = .max, now: UInt64 = 0
-  ) throws -> UInt64 {
-    let share = try contracts.admit(period: period, slice: slice, account: account, quota: quota, now: now)
-    return contracts.make(period: period, slice: slice, share: share, account: account, for: slot, now: now)
+  mutating func make(_ period: UInt64, _ slice: UInt64, for slot: UInt32, now: UInt64 = 0) throws -> UInt64 {
+    let share = try contracts.admit(period: period, slice: slice, now: now)
+    return try contracts.make(period: period, slice: slice, share: share, for: slot, in: table, now: now)
   }
 
   /// The environment that would run under a contract.
@@ -44,31 +43,35 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
       (499, 100), (0, 0), (0, 100), (1000, 24), (1000, 0), (1000, 1001), (.max, 100), (.max, .max), (1 << 31 + 1, 100),
       (1000, .max),
     ] as [(UInt64, UInt64)] {
-      #expect(throws: SystemCallError.invalid) {
-        try contracts.admit(period: period, slice: slice, account: 1, quota: .max, now: 0)
-      }
+      #expect(throws: SystemCallError.invalid) { try contracts.admit(period: period, slice: slice, now: 0) }
     }
-    #expect(try contracts.admit(period: 500, slice: 25, account: 1, quota: .max, now: 0) == 60_000)
-    #expect(try contracts.admit(period: 1 << 31, slice: 25, account: 1, quota: .max, now: 0) == 1)
-    #expect(try contracts.admit(period: 1000, slice: 895, account: 1, quota: .max, now: 0) == 900_000)
+    #expect(try contracts.admit(period: 500, slice: 25, now: 0) == 60_000)
+    #expect(try contracts.admit(period: 1 << 31, slice: 25, now: 0) == 1)
+    #expect(try contracts.admit(period: 1000, slice: 895, now: 0) == 900_000)
     #expect(throws: SystemCallError.exhausted) {
-      try contracts.admit(period: 1000, slice: 896, account: 1, quota: .max, now: 0)
+      try contracts.admit(period: 1000, slice: 896, now: 0)
     }
   }
 
   @Test mutating func sharesAddUpToTheLimit() throws {
     _ = try make(1000, 495, for: 0)
     _ = try make(2000, 395, for: 1)
-    #expect(contracts.share(of: nil, now: 0) == 700_000)
+    #expect(contracts.share(now: 0) == 700_000)
     #expect(throws: SystemCallError.exhausted) { try make(1000, 196, for: 2) }
-    // A quota binds an account's own; a share of another account does not count.
-    #expect(throws: SystemCallError.exhausted) { try make(1000, 95, for: 2, account: 2, quota: 99_999) }
-    #expect(throws: SystemCallError.exhausted) { try make(1000, 95, for: 2, quota: 799_999) }
-    _ = try make(1000, 95, for: 2, account: 2, quota: 100_000)
+    // A budget binds an account's own; a share of another account does not count.
+    machine.ledger.endow(2, .time, 99_999)
+    #expect(throws: SystemCallError.quotaExceeded) { try make(1000, 95, for: 2) }
+    machine.ledger.endow(2, .time, 100_000)
+    _ = try make(1000, 95, for: 2)
+    #expect(throws: SystemCallError.quotaExceeded) { try make(1000, 25, for: 2) }
     _ = try make(1000, 45, for: 3)
     #expect(throws: SystemCallError.exhausted) { try make(1 << 31, 25, for: 3) }  // no record
-    #expect(contracts.share(of: 2, now: 0) == 100_000)
-    #expect(contracts.share(of: 1, now: 0) == 750_000)
+    #expect(machine.accounts[2].time.used == 100_000)
+    #expect(machine.accounts[1].time.used == 750_000)
+    contracts.endAll(of: 1, accounts: machine.ledger)
+    contracts.endAll(of: 2, accounts: machine.ledger)
+    #expect(machine.accounts[2].time.used == 0)
+    #expect(machine.accounts[1].time.used == 550_000)
   }
 
   @Test mutating func namesAreOfContractsInForce() throws {
@@ -76,22 +79,22 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     #expect(Contracts<ContractView>.processor(of: name) == 3)
     for wrong in [name ^ 1, name ^ 1 << 16, name ^ 1 << 32, 0, .max, name | 0xffff] {
       #expect(throws: SystemCallError.noSuchResource) {
-        try contracts.end(wrong, by: capability(""), in: table.environments)
+        try contracts.end(wrong, by: capability(""), in: table)
       }
     }
     for owner in [capability("b"), capability("ab"), capability("a", .read)] {
-      #expect(throws: SystemCallError.denied) { try contracts.end(name, by: owner, in: table.environments) }
+      #expect(throws: SystemCallError.denied) { try contracts.end(name, by: owner, in: table) }
     }
     #expect(chosen(0) == 0)
-    try contracts.end(name, by: capability("a"), in: table.environments)
+    try contracts.end(name, by: capability("a"), in: table)
     #expect(throws: SystemCallError.noSuchResource) {
-      try contracts.end(name, by: capability("a"), in: table.environments)
+      try contracts.end(name, by: capability("a"), in: table)
     }
     #expect(chosen(1) == nil)
     let next = try make(1000, 100, for: 0, now: 2000)
     #expect(next != name)
     #expect(throws: SystemCallError.noSuchResource) {
-      try contracts.end(name, by: capability("a"), in: table.environments)
+      try contracts.end(name, by: capability("a"), in: table)
     }
     #expect(Int64(bitPattern: next) > 0)
   }
@@ -172,16 +175,16 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     let name = try make(1000, 795, for: 0)
     #expect(chosen(100) == 0)
     contracts.charge(0, ticks: 795)
-    try contracts.end(name, by: capability("a"), in: table.environments)
+    try contracts.end(name, by: capability("a"), in: table)
     #expect(throws: SystemCallError.exhausted) { try make(1000, 795, for: 0, now: 900) }
     #expect(throws: SystemCallError.exhausted) { try make(1000, 795, for: 0, now: 1099) }
     let second = try make(1000, 795, for: 0, now: 1100)
     // One that never ran leaves nothing behind.
-    try contracts.end(second, by: capability("a"), in: table.environments)
+    try contracts.end(second, by: capability("a"), in: table)
     _ = try make(1000, 795, for: 1, now: 1100)
     // A death ends as a call does.
     #expect(chosen(1100) == 1)
-    contracts.endAll(of: 1)
+    contracts.endAll(of: 1, accounts: machine.ledger)
     #expect(chosen(1200) == nil)
     #expect(throws: SystemCallError.exhausted) { try make(1000, 795, for: 1, now: 1200) }
   }
@@ -196,7 +199,7 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     #expect(contracts.choose(now: 0) { $0 == 0 } == 0)
     #expect(machine.contracts[0].user == 0)
     contracts.give(0, to: 4)
-    contracts.endAll(of: 4)
+    contracts.endAll(of: 4, accounts: machine.ledger)
     #expect(machine.contracts[0].user == 0)
     #expect(machine.contracts[0].environment == 0)
   }

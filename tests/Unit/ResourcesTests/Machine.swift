@@ -148,7 +148,7 @@ extension apus_account {
   /// Everything in the record, for comparison.
   var bits: [UInt32] {
     [
-      frames.limit, frames.used, environments.limit, environments.used, slices.limit, slices.used,
+      frames.limit, frames.used, environments.limit, environments.used, slices.limit, slices.used, time.limit, time.used,
       UInt32(parent),
     ]
   }
@@ -161,13 +161,13 @@ extension Machine {
   /// Gives each account a budget of every kind that no test reaches.
   func endowAll() {
     for account in accounts.indices {
-      for kind in AccountKind.all { ledger.endow(UInt16(account), kind, 100_000) }
+      for kind in AccountKind.all { ledger.endow(UInt16(account), kind, 10_000_000) }
     }
   }
 }
 
 extension AccountKind {
-  static var all: [AccountKind] { [.frames, .environments, .slices] }
+  static var all: [AccountKind] { [.frames, .environments, .slices, .time] }
 }
 
 /// A capability whose name is a string of ASCII.
