@@ -83,6 +83,7 @@ private struct Layout {
   let words: UInt64
   let bytes: UInt64
   let vectors: UInt64
+  let parking: UInt64
   let state: UInt64
   let console: UInt64
   let processors: UInt64
@@ -115,7 +116,9 @@ private struct Layout {
       let vectors = memory.take(max(4096, processor.extendedStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
       let processors = memory.take(UInt64(processorCount) * UInt64(MemoryLayout<ProcessorState>.stride)),
-      let processorMemory = memory.take(UInt64(processorCount) * ThisProcessor.memoryByteCount)
+      let processorMemory = memory.take(UInt64(processorCount) * ThisProcessor.memoryByteCount),
+      let parking = memory.take(
+        UInt64(environmentCount) * ParkingPlaces.stride(extendedStateSize: processor.extendedStateSize))
     else { panic("boot: too little memory for the kernel's tables") }
     information = tables
     frameTable = tables + 4096
@@ -130,6 +133,7 @@ private struct Layout {
     self.state = state
     self.console = console
     self.processors = processors
+    self.parking = parking
     self.processorMemory = processorMemory
   }
 }
@@ -228,6 +232,7 @@ private func start(
       bytes: KernelBytes(physical: layout.bytes, count: 4096),
       information: Record(physical: layout.information),
       initialVectors: initialVectors,
+      parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.extendedStateSize),
       processors: processors,
       processorMemory: layout.processorMemory,
       revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount))),

@@ -103,10 +103,10 @@ func runRest() {
   enter(here.rest.user)
 }
 
-/// Whether a contract's time is nearer than what runs.
-func contractWaits(_ now: UInt64) -> Bool {
-  guard let index = dueContract(now) else { return false }
-  return runner(of: index) != here.current
+/// The contract whose time has come while somebody else runs.
+func waitingContract(_ now: UInt64) -> UInt32? {
+  guard let index = dueContract(now), runner(of: index) != here.current else { return nil }
+  return index
 }
 
 /// Who would run under a contract.
@@ -146,10 +146,10 @@ func keepRest(_ now: UInt64) {
 }
 
 /// Who goes on when the time that is running is interrupted: whom it was begun for, as long as the running environment
-/// runs in that one's place.
+/// runs in that one's place, or in a critical section of its account.
 private var heir: UInt32 {
-  guard let slot = chargedSlot, kernel.environments.endOfChain(slot) == here.current else { return here.current }
-  return slot
+  guard let slot = chargedSlot else { return here.current }
+  return kernel.environments.endOfChain(slot) == here.current || holdsLock(of: slot) ? slot : here.current
 }
 
 /// The running environment gives the rest of its time to another one, or to nobody.
@@ -157,6 +157,7 @@ private var heir: UInt32 {
 /// - Returns: Whether the time is still there to be used at once.
 func passTime(to target: UInt32?) -> Bool {
   if here.isInterrupted {
+    if here.grace == 0, here.contract == noContract { keepRest(apus_rdtsc()) }  // it had another's slice
     guard let target else { return false }  // it is kept for the one that was interrupted
     if here.contract != noContract { here.contracts.give(here.contract, to: target) } else { here.rest.user = target }
     return false

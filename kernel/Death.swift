@@ -76,6 +76,7 @@ private func bury(_ slot: UInt32) {
   }
   kernel.environments.environments[slot].running_on = 0
   forgetTime(of: slot)
+  forgetParked(slot)
   let record = kernel.environments.environments[slot]
   kernel.frames.unpin(record.uarea_frame)
   pinEnded(record.uarea_frame)

@@ -28,6 +28,8 @@ struct Kernel {
   /// An XSAVE area that says "everything in its initial state".
   let initialVectors: KernelBytes
 
+  /// Where environments are stopped in the middle of something.
+  var parking: ParkingPlaces
   /// What each CPU remembers of its own.
   let processors: Table<ProcessorState>
   /// Physical address of the CPUs' own memory, `ThisProcessor.memoryByteCount` each.
@@ -79,6 +81,8 @@ struct ProcessorState {
   var wholeSliceEnd: UInt64 = 0 { didSet { sliceChanged() } }
   /// How many steps of the grace are left.
   var graceSteps: UInt32 = 0
+  /// Until when the running environment may save itself although a contract's time has come.
+  var savingEnd: UInt64 = 0
   /// The contract whose time is running, or `noContract`.
   var contract: UInt32 = noContract
   /// Counter at which a contract's time may come.

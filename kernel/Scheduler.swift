@@ -53,7 +53,7 @@ func wake(_ slot: UInt32) {
 /// Whether somebody other than the running environment could run now.
 func anotherIsReady() -> Bool {
   let now = apus_rdtsc()
-  if contractWaits(now) { return true }
+  if waitingContract(now) != nil { return true }
   var index: UInt32 = 0
   while index < here.timeline.highWater {
     if let slot = here.timeline.owner(of: index), slot != here.current {
@@ -140,7 +140,11 @@ func beginTime(_ ticks: UInt64) {
 /// contract.
 func setTimer(_ now: UInt64) {
   var next = here.sliceEnd
-  if here.grace != 0 { next = here.grace } else if here.nextEvent < next { next = here.nextEvent }
+  if here.grace != 0 {
+    next = min(here.grace, max(here.nextEvent, here.savingEnd))
+  } else if here.nextEvent < next {
+    next = here.nextEvent
+  }
   kernel.interrupts.interrupt(afterTicks: next > now ? next &- now : 1)
 }
 
@@ -190,7 +194,13 @@ private func nobodyIsLeft() -> Bool {
 
 /// Lets an environment use the slice from its slice-begin entry; while it waits for a return, the end of its chain.
 func enter(_ owner: UInt32) -> Never {
-  let slot = kernel.environments.endOfChain(owner)
+  let end = kernel.environments.endOfChain(owner)
+  let slot = holder(for: end)
+  if slot != end {
+    // It helps itself out of its critical section and then makes way: what is left is kept.
+    setPending(slot, UInt64(APUS_PENDING_SLICE_END))
+    here.isInterrupted = true
+  }
   load(slot)
   kernel.environments.environments[slot].running_on = UInt16(here.index) + 1
   kernel.environments.environments[slot].slice_upcalls &+= 1
@@ -202,6 +212,7 @@ func enter(_ owner: UInt32) -> Never {
     kernel.information.value.first_ring3_ticks = now
   }
   if slot != owner { setSliceEnd(for: slot, now: now) }
+  resumeParked(slot)
   if kernel.environments.environments[slot].transfer_failure != 0 { enterWithFailure(slot) }
   let area = ThisProcessor.userArea
   apus_enter(

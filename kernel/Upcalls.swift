@@ -126,14 +126,15 @@ private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
 
 /// Tells the running environment that its time is over.
 ///
-/// One that is in a critical section is told later; if nobody
-/// waits for the CPU, it need not be told.
+/// One that is in a critical section is told later, or stopped as it is when a contract waits; if nobody waits for the
+/// CPU, it need not be told.
 private func endSlice(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
   if here.contract != noContract { bookTime(now) }  // the choice of who is next looks at what is left of it
   if here.wholeSliceEnd != 0 { keepRest(now) }  // a transfer's deadline: the caller goes on with the rest
   let area = ThisProcessor.userArea
   // A context that is still being saved must not be overwritten by another.
   if area.value.critical != 0 || area.value.slice.in_use != 0 {
+    if forceWay(frame, now) { return }
     area.value.pending |= UInt64(APUS_PENDING_SLICE_END)
     if anotherIsReady() { beginGrace(now) } else { renewSlice(now) }
     return
@@ -161,8 +162,8 @@ private func renewSlice(_ now: UInt64) {
 
 /// In how many steps the bound for a slice's end passes.
 ///
-/// A step is over when the environment has been interrupted in
-/// it, so it has run: however long the machine itself had to wait for its host, that costs one step.
+/// A step is over when the environment has been interrupted in it, so it has run: however long the machine itself had
+/// to wait for its host, that costs one step.
 private let graceSteps: UInt32 = 16
 
 /// The length of a step.
@@ -172,11 +173,14 @@ var graceStepTicks: UInt64 { kernel.information.value.critical_bound_ticks / UIn
 private func beginGrace(_ now: UInt64) {
   here.graceSteps = graceSteps
   here.grace = now &+ graceStepTicks
+  here.savingEnd = now &+ savingTicks
+  if waitingContract(now) != nil { here.nextEvent = 0 }
   setTimer(now)
 }
 
 private func endGraceStep(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
   bookTime(now)
+  if now >= here.savingEnd, forceWay(frame, now) { return }
   if now >= here.grace {
     here.graceSteps -= 1
     here.grace = now &+ graceStepTicks

@@ -50,6 +50,28 @@ private func settle() { Kernel.sleep(deadline: time_stamp() + 20 * milli) }
   }
 }
 
+/// Is in a critical section for UA_WORD2 ticks, again and again; says in UA_WORD3 when another of the family was, too.
+@c @used func hostile_body_hold(_ uarea: UInt64) {
+  while true {
+    set_uarea_word(UInt32(APUS_UA_CRITICAL), 1)
+    Shared[8] = Shared[8] + 1
+    let start = time_stamp()
+    var rounds: UInt64 = 0
+    let before = Shared[9]
+    while time_stamp() &- start < uarea_word(UInt32(UA_WORD2)) {
+      rounds += 1
+      Shared[9] = before + rounds
+      // Somebody else of the family was in the section.
+      if Shared[9] != before + rounds || Shared[8] & 1 == 0 { set_uarea_word(UInt32(UA_WORD3), 1) }
+    }
+    if Shared[9] != before + rounds { set_uarea_word(UInt32(UA_WORD3), 2) }
+    Shared[8] = Shared[8] + 1
+    set_uarea_word(UInt32(UA_WORD), uarea_word(UInt32(UA_WORD)) + 1)
+    // The yield ends the section, as its context is whole.
+    Kernel.yield()
+  }
+}
+
 // MARK: Checks
 
 func contractChecks(_ report: inout Report) {
@@ -64,6 +86,10 @@ func contractChecks(_ report: inout Report) {
   passing(&report)
   givenUp(&report)
   deaths(&report)
+  greedy(&report)
+  deaf(&report)
+  parkedRegisters(&report)
+  familyLock(&report)
   var check = Check("contracts", "everything given back")
   for number in 0..<UInt64(5) { check.expect(Child.release(number), "pages of a child", number) }
   report.finish(check)
@@ -383,5 +409,118 @@ private func deaths(_ report: inout Report) {
     other.kill()
     settle()
   }
+  report.finish(check)
+}
+
+// MARK: Those who do not make way
+
+/// One of another family that never leaves its critical section does not keep a contract's time from coming.
+private func greedy(_ report: inout Report) {
+  var check = Check("contracts", "a critical section without an end takes nobody's promised time")
+  Kernel.forge(Slot.other, name: 0x0034 << 48, length: 2)
+  let free = free_frames()
+  beside(&check) { check in
+    guard let thief = Child(1, body: address_of_hostile_body_greedy(), foreign: Slot.other) else {
+      return check.expect(false, "no thief")
+    }
+    Kernel.sleep(deadline: time_stamp() + 200 * milli)
+    // Its slices last as long as others' do, between the contract's.
+    check.expect(thief.record.ticks_used < 100 * milli, "the thief's time", thief.record.ticks_used)
+    thief.kill()
+  }
+  check.expect(waitUntil { free_frames() == free }, "frames that came back")
+  Kernel.call(.capabilityDrop, Slot.other)
+  report.finish(check)
+}
+
+/// One that never yields at the end of its slice does not either.
+private func deaf(_ report: inout Report) {
+  var check = Check("contracts", "who does not listen takes nobody's promised time")
+  beside(&check) { check in
+    guard let thief = Child(1, body: address_of_hostile_body_deaf()) else { return check.expect(false, "no thief") }
+    Kernel.sleep(deadline: time_stamp() + 200 * milli)
+    check.expect(thief.record.ticks_used < 100 * milli, "the thief's time", thief.record.ticks_used)
+    thief.kill()
+  }
+  set_uarea_word(UInt32(APUS_UA_PENDING), 0)
+  report.finish(check)
+}
+
+/// Registers of all kinds survive being stopped in a critical section.
+private func parkedRegisters(_ report: inout Report) {
+  var check = Check("contracts", "registers survive being stopped in a critical section")
+  Kernel.forge(Slot.other, name: 0x0034 << 48, length: 2)
+  Budget.set(.time, of: 0x0034, to: 600_000)
+  let free = free_frames()
+  guard let child = Child(1, body: Body.spin, foreign: Slot.other, slice: false),
+    let name = make(child.handle, milli, milli / 2, slot: Slot.other).value
+  else { return report.notTried(check) }
+  let file = Registers(address: address_of_hostile_file())
+  let after = Registers(address: address_of_hostile_after())
+  let base = fs_base()
+  for round in 0..<UInt64(5) {
+    Pattern.fill(file, seed: round)
+    file.rip = address_of_snippet_count_down()
+    file[REGISTER_RAX] = 0
+    file[REGISTER_RDX] = 2_000_000
+    set_fs_base(0x1234_5678_9abc)
+    set_uarea_word(UInt32(APUS_UA_CRITICAL), 1)
+    let ends = uarea_word(UInt32(UA_SLICE_ENDS))
+    hostile_probe(file.address)
+    check.expect(uarea_word(UInt32(UA_SLICE_ENDS)), equals: ends, "it was told inside its section")
+    set_uarea_word(UInt32(APUS_UA_CRITICAL), 0)
+    check.expect(after[REGISTER_RAX], equals: 2_000_000 * 2_000_001 / 2, "the sum")
+    Pattern.compare(after, with: file, &check, "a register", leavingOut: 1 | 4)
+    check.expect(fs_base(), equals: 0x1234_5678_9abc, "the FS base")
+  }
+  set_fs_base(base)
+  check.expect(record(name).periods >= 10, "periods meanwhile", record(name).periods)
+  check.expect(record(name).missed, equals: 0, "periods missed")
+  child.kill()
+  check.expect(waitUntil { free_frames() == free }, "frames that came back")
+  settle()
+  Budget.set(.time, of: 0x0034, to: 0)
+  Kernel.call(.capabilityDrop, Slot.other)
+  report.finish(check)
+}
+
+/// While one of a family is stopped in a critical section no other of that family runs: it stands for a lock.
+private func familyLock(_ report: inout Report) {
+  var check = Check("contracts", "a critical section excludes the family, also when it is stopped")
+  Kernel.forge(Slot.other, name: 0x0034 << 48, length: 2)
+  Budget.set(.time, of: 0x0034, to: 300_000)
+  let free = free_frames()
+  guard let stranger = Child(1, body: Body.spin, foreign: Slot.other, slice: false),
+    make(stranger.handle, milli, milli / 5, slot: Slot.other).value != nil,
+    let first = Child(0, body: address_of_hostile_body_hold(), slice: false),
+    let second = Child(2, body: address_of_hostile_body_hold(), slice: false),
+    let third = Child(3, body: address_of_hostile_body_hold(), slice: false)
+  else { return report.notTried(check) }
+  Shared[8] = 0
+  Shared[9] = 0
+  first[UA_WORD2] = 3 * milli
+  second[UA_WORD2] = milli / 3
+  third[UA_WORD2] = 2 * milli
+  // One of them by contract: its time comes in the middle of the others' sections.
+  let name = make(second.handle, 2 * milli, milli / 2)
+  check.expect(name.value != nil, "a contract", name.raw)
+  check.expect(Kernel.call(.sliceAllocate, Slot.family, UInt64.max, first.handle).value != nil, "a slice")
+  check.expect(Kernel.call(.sliceAllocate, Slot.family, UInt64.max, third.handle).value != nil, "another slice")
+  Kernel.sleep(deadline: time_stamp() + 200 * milli)
+  let children = [first, second, third] as [3 of Child]
+  for index in children.indices {
+    check.expect(children[index][UA_WORD3], equals: 0, "somebody was in the section of another")
+    // The one by contract spends nearly all its time on the others' sections, which never end for long.
+    let least: UInt64 = index == 1 ? 1 : 10
+    check.expect(children[index][UA_WORD] >= least, "sections that it came through", children[index][UA_WORD])
+  }
+  first.kill()
+  second.kill()
+  third.kill()
+  stranger.kill()
+  check.expect(waitUntil { free_frames() == free }, "frames that came back")
+  settle()
+  Budget.set(.time, of: 0x0034, to: 0)
+  Kernel.call(.capabilityDrop, Slot.other)
   report.finish(check)
 }

@@ -49,9 +49,10 @@ HOSTILE_INLINE uint64_t sum_budgets(uint64_t address, uint64_t count) {
   const volatile struct apus_account *records = (const volatile struct apus_account *)address;
   uint64_t sum = 1, limits = 0;
   for (uint64_t i = 0; i < count; i++) {
-    limits += records[i].frames.limit + ((uint64_t)records[i].environments.limit << 32) + records[i].slices.limit;
+    limits += records[i].frames.limit + ((uint64_t)records[i].environments.limit << 32) + records[i].slices.limit
+        + ((uint64_t)records[i].time.limit << 32);
     uint64_t used = records[i].frames.used + ((uint64_t)records[i].environments.used << 32);
-    sum = (sum ^ used ^ (uint64_t)records[i].slices.used << 48) * 0x9e3779b97f4a7c15u + (sum >> 29);
+    sum = (sum ^ used ^ (uint64_t)records[i].slices.used << 48 ^ records[i].time.used) * 0x9e3779b97f4a7c15u + (sum >> 29);
   }
   return sum ^ limits;
 }

@@ -40,7 +40,7 @@ enum Information {
     contract_record_at(base + page.contract_table_offset + index * contractSize)
   }
   static func account(_ number: UInt64) -> apus_account {
-    account_record_at(base + page.account_table_offset + number * 32)
+    account_record_at(base + page.account_table_offset + number * UInt64(MemoryLayout<apus_account>.stride))
   }
 
   /// The slot of a handle.

@@ -312,8 +312,15 @@ interrupt:
   pushq %r10
   pushq %r11
   movq %rsp, %rdi
+  pushq %rbx                              /* below the frame: whoever is parked needs these, too */
+  pushq %rbp
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
   TAKE_LOCK
   call apus_interrupt                     /* (frame): may rewrite the frame into an upcall, or not return */
+  addq $48, %rsp                          /* Swift kept them */
   testb $3, 96(%rsp)
   jnz release_and_return
   RELEASE_LOCK
@@ -330,6 +337,42 @@ interrupt:
   iretq
 
 /* ---- out -------------------------------------------------------------------------------------------- */
+/* apus_resume(parked = rdi): goes on where an environment was parked; its address space and vectors are there. */
+  .globl apus_resume
+apus_resume:
+  RELEASE_LOCK
+  movq APUS_PARKED_SELECTORS(%rdi), %rax
+  movl %eax, %ds
+  shrq $16, %rax
+  movl %eax, %es
+  shrq $16, %rax
+  movl %eax, %fs
+  shrq $16, %rax
+  movq APUS_PARKED_FS(%rdi), %rcx
+  wrfsbase %rcx
+  movq APUS_PARKED_GS(%rdi), %rcx
+  leaq APUS_PARKED_REGISTERS(%rdi), %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbp
+  popq %rbx
+  swapgs
+  movl %eax, %gs
+  wrgsbase %rcx
+  popq %r11
+  popq %r10
+  popq %r9
+  popq %r8
+  popq %rdi
+  popq %rsi
+  popq %rdx
+  popq %rcx
+  popq %rax
+  addq $16, %rsp
+  iretq
+
 /* apus_enter(entry = rdi, stack = rsi, gs = rdx, fs = rcx) */
   .globl apus_enter
 apus_enter:

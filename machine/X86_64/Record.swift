@@ -139,6 +139,39 @@ public enum ThisProcessor {
     area[25] = 0x1f
   }
 
+  /// Writes everything of ring 3 into a parking place.
+  ///
+  /// The registers that Swift keeps were pushed by Entry.S below the frame.
+  ///
+  /// - Parameters:
+  ///   - place: Kernel address of a parking place, with room for an XSAVE area behind it.
+  ///   - frame: The interrupted frame.
+  public static func park(in place: Record<apus_parked>, frame: Record<apus_trap_frame>) {
+    place.value.frame = frame.value
+    place.value.kept =
+      Record<apus_kept_registers>(
+        kernelAddress: frame.kernelAddress &- UInt64(MemoryLayout<apus_kept_registers>.size)
+      ).value
+    place.value.fs = apus_read_fs_base()
+    place.value.gs = apus_rdmsr(0xc000_0102)  // the user's, as the processor swapped it away
+    place.value.selectors = apus_read_selectors()
+    // SAFETY: the kernel made the place as large as the processor said.
+    unsafe apus_xsave(vectors(of: place), ~0)
+  }
+
+  /// Goes on where an environment was parked, in its address space.
+  ///
+  /// - Parameter place: Its parking place.
+  public static func resume(_ place: Record<apus_parked>) -> Never {
+    // SAFETY: `park` filled the area.
+    unsafe apus_xrstor(vectors(of: place), ~0)
+    apus_resume(place.kernelAddress)
+  }
+
+  private static func vectors(of place: Record<apus_parked>) -> UnsafeMutableRawPointer {
+    unsafe UnsafeMutableRawPointer(bitPattern: UInt(place.kernelAddress) + UInt(APUS_PARKED_SIZE)).unsafelyUnwrapped
+  }
+
   /// Puts the vector registers into their initial state.
   ///
   /// - Parameter area: What `prepareInitialVectors` made.

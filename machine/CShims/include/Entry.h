@@ -30,6 +30,13 @@
 #define APUS_CPU_DOUBLE_TOP 0x7000
 #define APUS_CPU_MEMORY 0xb000
 
+/* What Entry.S reads of struct apus_parked; checked below. */
+#define APUS_PARKED_SELECTORS 0x08
+#define APUS_PARKED_FS 0x10
+#define APUS_PARKED_GS 0x18
+#define APUS_PARKED_REGISTERS 0x20
+#define APUS_PARKED_SIZE 256         /* an XSAVE area follows */
+
 #define APUS_ENVIRONMENT_CALLS 80  /* checked against struct apus_environment below */
 #define APUS_ENVIRONMENT_EXCEPTIONS 72
 
@@ -122,6 +129,20 @@ struct apus_trap_frame {
   uint64_t rip, cs, flags, rsp, ss;
 };
 
+/* An environment that was stopped in the middle of anything, to go on there: everything of it but its memory. */
+struct apus_parked {
+  uint64_t is_parked;
+  uint64_t selectors;          /* ds, es, fs, gs, 16 bits each */
+  uint64_t fs, gs;             /* bases */
+  struct apus_kept_registers { uint64_t r15, r14, r13, r12, rbp, rbx; } kept;
+  struct apus_trap_frame frame;
+};
+_Static_assert(__builtin_offsetof(struct apus_parked, selectors) == APUS_PARKED_SELECTORS, "parked");
+_Static_assert(__builtin_offsetof(struct apus_parked, fs) == APUS_PARKED_FS, "parked");
+_Static_assert(__builtin_offsetof(struct apus_parked, gs) == APUS_PARKED_GS, "parked");
+_Static_assert(__builtin_offsetof(struct apus_parked, kept) == APUS_PARKED_REGISTERS, "parked");
+_Static_assert(sizeof(struct apus_parked) <= APUS_PARKED_SIZE && APUS_PARKED_SIZE % 64 == 0, "parked");
+
 _Static_assert(__builtin_offsetof(struct apus_environment, calls) == APUS_ENVIRONMENT_CALLS, "environment");
 _Static_assert(__builtin_offsetof(struct apus_environment, exception_upcalls) == APUS_ENVIRONMENT_EXCEPTIONS, "environment");
 _Static_assert(__builtin_offsetof(struct apus_environment, state) == APUS_ENVIRONMENT_STATE, "environment");
@@ -184,6 +205,9 @@ static inline __attribute__((always_inline)) struct apus_cpu *_Nonnull apus_this
 
 /* Loads the descriptor tables that belong to a processor's record. */
 void apus_load_tables(uint64_t record);
+
+/* Leaves ring 0 for where an environment was parked; abandons the kernel stack. */
+__attribute__((noreturn)) void apus_resume(uint64_t parked);
 
 /* Leaves ring 0 for `entry` on `stack` with every general register zero; abandons the kernel stack.
  * `gs` and `fs` become the GS and FS base. */

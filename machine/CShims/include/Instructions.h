@@ -59,6 +59,16 @@ APUS_INLINE void apus_xsetbv(uint32_t index, uint64_t v) {
 APUS_INLINE void apus_xrstor(const void *_Nonnull area, uint64_t mask) {
   __asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
 }
+APUS_INLINE void apus_xsave(void *_Nonnull area, uint64_t mask) {
+  __asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+APUS_INLINE uint64_t apus_read_fs_base(void) { uint64_t v; __asm__ volatile("rdfsbase %0" : "=r"(v)); return v; }
+/* ds, es, fs, gs, 16 bits each. */
+APUS_INLINE uint64_t apus_read_selectors(void) {
+  uint64_t ds = 0, es = 0, fs = 0, gs = 0;
+  __asm__ volatile("movl %%ds, %k0; movl %%es, %k1; movl %%fs, %k2; movl %%gs, %k3" : "+r"(ds), "+r"(es), "+r"(fs), "+r"(gs));
+  return (ds & 0xffff) | (es & 0xffff) << 16 | (fs & 0xffff) << 32 | (gs & 0xffff) << 48;
+}
 APUS_INLINE void apus_invlpg(uint64_t address) { __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory"); }
 /* Interrupts open for exactly the halt: STI's shadow covers HLT, so no wake-up is lost (SDM vol. 2, STI). */
 APUS_INLINE void apus_halt_until_interrupt(void) { __asm__ volatile("sti; hlt; cli" ::: "memory"); }
