@@ -148,7 +148,8 @@ extension apus_account {
   /// Everything in the record, for comparison.
   var bits: [UInt32] {
     [
-      frames.limit, frames.used, environments.limit, environments.used, slices.limit, slices.used, time.limit, time.used,
+      frames.limit, frames.used, environments.limit, environments.used, slices.limit, slices.used, time.limit,
+      time.used,
       UInt32(parent),
     ]
   }
