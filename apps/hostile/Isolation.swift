@@ -39,6 +39,9 @@ private enum Area {
   }
 }
 
+/// How often the reader found something in the x87 and vector state.
+var vectorsFound: UInt64 { Kind.vectors.failures }
+
 /// What the reader does with the registers that it wrote down at the begin of its slice.
 @c @used func hostile_reader_look() {
   let file = Registers(address: address_of_hostile_reader_file())

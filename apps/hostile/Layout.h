@@ -85,6 +85,7 @@
 #define SERVICE_DAWDLE 6        /* loop in a critical section until the slice has ended */
 #define SERVICE_ACCEPT 7        /* say that it accepts, and loop as in WAIT */
 #define SERVICE_VECTORS 8       /* answer with patterns in the vector registers */
+#define SERVICE_KEEP 10         /* load patterns into the vector registers, and leave with them at a yield */
 #define SERVICE_YIELD 9         /* yield to its caller once */
 
 /* What a call seems to return when it raised a contract fault: no kernel value or error is this. */

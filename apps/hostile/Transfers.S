@@ -70,6 +70,8 @@ hostile_protected_entry:
   incq G(UA_SERVED)
   movq G(APUS_UA_SELF), %rdi
   call hostile_serve
+  cmpq $SERVICE_KEEP, G(UA_SERVICE)
+  je keep
   cmpq $SERVICE_VECTORS, G(UA_SERVICE)
   jne answer
   movl $7, %eax
@@ -89,6 +91,15 @@ answer:
   xorl %esi, %esi
   call hostile_suspend
   jmp answer
+
+keep:
+  movl $7, %eax
+  xorl %edx, %edx
+  xrstor64 hostile_holder_vectors(%rip)
+  movl $(APUS_CALL_BIT | CALL_YIELD), %eax
+  xorl %edi, %edi
+  syscall
+  ud2
 
 /* hostile_transfer(file, target, deadline): calls with the registers of the file, with patterns in the vector registers
  * if the file's flags are not zero. Returns RESUMED when control came back at the reply entry, or the refusal. */

@@ -60,6 +60,7 @@ func transferChecks(_ report: inout Report) {
   file.flags = 0
   Pattern.fill(reply, seed: 4)
   message(&report)
+  leftVectors(&report)
   betweenFamilies(&report)
   refusals(&report)
   busyTargets(&report)
@@ -159,6 +160,37 @@ private func betweenFamilies(_ report: inout Report) {
   }
   file.flags = 0
   server.kill()
+  balance(free, &check)
+  Kernel.call(.capabilityDrop, Slot.other)
+  report.finish(check)
+}
+
+/// What a callee leaves in the vector registers, when its slice goes on to the caller's family, is not there.
+private func leftVectors(_ report: inout Report) {
+  var check = Check("transfer", "vectors that a callee leaves behind")
+  let free = free_frames()
+  Kernel.forge(Slot.other, name: 0x0052 << 48, length: 2)
+  guard
+    let server = Child(
+      0, body: Body.sleep, foreign: Slot.other, slice: false,
+      changing: { Transfers.prepare($0, seenAt: Child.uarea(of: 0), SERVICE_KEEP) }),
+    let reader = Child(1, body: Body.sleep, slice: false)
+  else { return report.notTried(check) }
+  fillVectors(address_of_hostile_holder_vectors())
+  reader[APUS_UA_SLICE_BEGIN_ENTRY] = address_of_hostile_reader_entry()
+  reader[APUS_UA_SLICE_STACK] = reader.uarea + 0x6000
+  check.expect(Kernel.call(.sliceAllocate, Slot.family, UInt64.max, reader.handle).value != nil, "a slice")
+  Kernel.yield()
+  for index in 0..<UInt64(16) { Shared[index] = 0 }
+  // The callee's last slice is the reader's next: who waits has no turn between them.
+  let answer = Transfers.call(server.handle, deadline: Transfers.now + Transfers.slices(3))
+  check.expect(answer.raw, equals: UInt64(RESUMED), "the answer")
+  check.expect(Transfers.ending, equals: UInt64(APUS_TRANSFER_EXPIRED), "how it ended")
+  check.expect(Shared[0] > 0, "the reader did not look")
+  check.expect(vectorsFound, equals: 0, "times that it found the callee's vectors")
+  reader.kill()
+  server.kill()
+  check.expect(Child.release(1), "pages of the reader")
   balance(free, &check)
   Kernel.call(.capabilityDrop, Slot.other)
   report.finish(check)
