@@ -49,6 +49,7 @@ run: tools-for-run
 test test-long: tools-for-test
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
 	@./apus test $(if $(filter test-long,$@),--long) </dev/null
+	@$(if $(filter test-long,$@),tests/Mutation/mutate.py --sample 20)
 
 bench: tools-for-bench
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build $(QUIETLY)
@@ -76,3 +77,7 @@ lint:
 
 lines:
 	@tools/lines
+
+# Removes each check of the kernel in turn and shows which test fails (tests/Mutation).
+mutate: build
+	@tests/Mutation/mutate.py

@@ -64,6 +64,9 @@ import Testing
     refused(.quotaExceeded) { () throws(SystemCallError) in
       try ledger.setLimit(of: 2, .frames, to: 601, giver: 1, by: root)
     }
+    refused(.invalid) { () throws(SystemCallError) in
+      try ledger.setLimit(of: 2, .frames, to: 1, giver: 8, by: root)
+    }
     try ledger.setLimit(of: 2, .frames, to: 600, giver: 1, by: root)
     try ledger.charge(.frames, 20, to: 2)
     for (account, limit, error) in [
