@@ -9,11 +9,18 @@ import CShims
 
 /// What an environment's turn comes to, waking it if what it waits for has happened.
 func takeTurn(_ slot: UInt32) -> Turn {
-  settle(slot, now: apus_rdtsc())
+  let now = apus_rdtsc()
+  if isAsleep(slot, now: now) { return .waits }  // most, where there are hundreds: nothing else is asked of them
+  settle(slot, now: now)
   if kernel.revocations.hasDebt, paysForRepossession(slot) { return .forfeits }
   let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
   if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
   return turn
+}
+
+/// Whether an environment sleeps and has no reason to wake.
+@inline(__always) private func isAsleep(_ slot: UInt32, now: UInt64) -> Bool {
+  kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) && !isAwaited(slot, now: now)
 }
 
 /// Wakes an environment, or the one that runs in its place, if what it waits for has happened.

@@ -45,7 +45,6 @@ private func fuzz(_ plan: FuzzPlan, _ report: inout Report) {
 
   for seed in plan.first..<plan.first + plan.count {
     var check = Check("fuzz", "families that call at random, seed", seed)
-    if plan.isVirtual { tellSeed(seed) }
     run(seed, plan, neighbour, ledger, &check)
     if !plan.isVirtual || !check.holds { report.finish(check) }
     // What comes after a failure has no meaning.
@@ -101,7 +100,8 @@ private func run(
       else { break }
       families[Int(place)] = family
       made += 1
-      check.expect(family.start(), "a slice for a family")
+      // The one whose victim it is may have taken its slices before it began.
+      _ = family.start()
     }
     Kernel.yield()
     turns += 1
@@ -118,7 +118,7 @@ private func run(
   _ = ledger.settle(turns: 100)
   // What one of them took in the name of a family without environments is nobody's to return but ours.
   for number in 0...made where ledger.charges(account(seed, number)) { FuzzFamily.sweep(account(seed, number)) }
-  check.expect(ledger.settle(turns: 20_000), "what the dead had has not come back")
+  check.expect(ledger.settle(turns: 20_000), "what the dead had has not come back, frames", ledger.missing)
   ledger.verify(&check)
   check.expect(OwnTables.sum() == tables, "the page tables of the first family changed")
   neighbour.verify(&check)
@@ -129,6 +129,7 @@ private func run(
 private struct FuzzShare {
   private let neighbour: FuzzNeighbour
   private let slot: UInt64
+  private let start: UInt64
   private let turns: UInt64
   private let ticks: UInt64
   private let ownTurns: UInt64
@@ -136,32 +137,29 @@ private struct FuzzShare {
   init(_ neighbour: FuzzNeighbour) {
     self.neighbour = neighbour
     slot = Information.ownSlot
+    start = time_stamp()
     turns = neighbour.family.record.slices_used
     ticks = neighbour.family.record.ticks_used
     ownTurns = Information.environment(slot: slot).slices_used
   }
 
-  /// One slice like the first family's: it had as many turns, and used each to its end.
+  /// Its one slice had as many turns as the first family's, and beside that it had what its contract says.
+  ///
+  /// Somebody in a critical section keeps everybody waiting until its bound, so a few periods may be late.
   func verify(_ check: inout Check) {
     let record = neighbour.family.record
     let turns = record.slices_used - turns
     let own = Information.environment(slot: slot).slices_used - ownTurns
     check.expect(turns + 2 >= own, "the neighbour had fewer turns than another with one slice", turns)
-    let ticks = record.ticks_used - ticks
-    let expected = (turns > 0 ? turns - 1 : 0) * Information.page.slice_ticks
-    check.expect(ticks >= expected - expected / 50, "the neighbour's turns were cut short", ticks)
+    let elapsed = time_stamp() - start
+    let share = (record.ticks_used - ticks) * 1000 / elapsed
+    FuzzStatistics.noteShare(share)
+    check.expect(
+      share >= 1000 / FuzzNeighbour.period, "the neighbour's time is less than its contract says, per mille", share)
   }
 }
 
 // MARK: Telling
-
-/// What is being tried: the last such line names the seed if the machine stops.
-private func tellSeed(_ seed: UInt64) {
-  var line = Line()
-  line.put("# fuzz seed ")
-  line.put(seed)
-  line.send()
-}
 
 /// Lines that `tools/fuzz` adds up: calls of each number, those that succeeded, ticks of the longest.
 private func tellStatistics() {
@@ -184,5 +182,7 @@ private func tellStatistics() {
   line.put(FuzzStatistics.successes)
   line.put(" environments ")
   line.put(FuzzStatistics.attackers)
+  line.put(" share ")
+  line.put(FuzzStatistics.leastShare)
   line.send()
 }

@@ -59,6 +59,7 @@ struct FuzzAttacker {
     case 0: makeSibling()
     case 1: share()
     case 2: spoilUarea()
+    case 3 where random.oneIn(8): burnTime()
     default:
       var number = UInt64(dice[Int(random.below(UInt64(faces)))])
       if random.oneIn(60) { number = random.below(FuzzGrammar.numbers) }
@@ -135,7 +136,9 @@ struct FuzzAttacker {
     case .wordValue: return random.oneIn(4) ? 1 : 0
     case .deadline: return random.oneIn(20) ? UInt64.max : time_stamp() &+ random.below(1 << 18)
     case .ticks: return random.below(1 << 22)
-    case .slice: return random.oneIn(3) ? UInt64.max : random.oneIn(2) ? slice : random.below(64)
+    case .slice:
+      if random.oneIn(3) { return UInt64.max }
+      return random.oneIn(2) ? slice : random.below(3) << 16 | (random.oneIn(2) ? 0xffff : random.below(64))
     case .level: return 1 + random.below(4)
     case .frames:
       fill(random.below(16) + 1) { $0.frame() }
@@ -152,6 +155,7 @@ struct FuzzAttacker {
     case .name: return name()
     case .nameLength: return 2 + random.below(3)
     case .shape: return 2 + random.below(3) | random.below(8) << 8
+    case .account: return ownAccount + (random.oneIn(2) ? 0 : random.below(3))
     case .bytes: return random.oneIn(4) ? page() : list
     case .byteCount: return random.below(5000)
     case .flags: return random.oneIn(3) ? random.below(8) : 0
@@ -211,9 +215,11 @@ struct FuzzAttacker {
     return frame() << 12 | bits | (random.oneIn(2) ? Entry.writable : 0)
   }
 
+  private var ownAccount: UInt64 { UInt64(Information.environment(slot: Information.ownSlot).account) }
+
   /// A name below its own, seldom beside it.
   private mutating func name() -> UInt64 {
-    let own = UInt64(Information.environment(slot: Information.ownSlot).account) << 48
+    let own = ownAccount << 48
     return random.oneIn(8) ? random.next() : own | random.below(2) << 40 | (random.oneIn(8) ? random.below(2) << 32 : 0)
   }
 
@@ -244,12 +250,19 @@ struct FuzzAttacker {
 
   /// Puts a longer guard on a frame and gives the capability for it to somebody of the other family.
   private mutating func share() {
-    let own = UInt64(Information.environment(slot: Information.ownSlot).account) << 48
-    let name = own | 1 << 40
+    let name = ownAccount << 48 | 1 << 40
     Kernel.forge(
       Slot.scratch, name: name, length: 3, rights: random.oneIn(2) ? Right.read : Right.all, by: Slot.family)
     Kernel.call(.frameGuard, Slot.family, frame(), 3, name)
     Kernel.call(.capabilityGrant, Self.victim, Slot.scratch, someone(), 3 + random.below(5))
+  }
+
+  /// Uses up to two slices' time, in a critical section or not.
+  private mutating func burnTime() {
+    if random.oneIn(2) { set_uarea_word(UInt32(APUS_UA_CRITICAL), 1) }
+    let end = time_stamp() &+ random.below(2 * Information.page.slice_ticks)
+    while time_stamp() < end {}
+    if !random.oneIn(8) { set_uarea_word(UInt32(APUS_UA_CRITICAL), 0) }
   }
 
   /// Writes garbage into the kernel's part of its own u-area.

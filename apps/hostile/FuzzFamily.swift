@@ -145,6 +145,9 @@ extension FuzzFamily {
   static func sweep(_ account: UInt64) {
     Kernel.forge(Slot.other, name: account << 48, length: 2)
     defer { Kernel.call(.capabilityDrop, Slot.other) }
+    // Whoever could name the family may have taken its budget.
+    Budget.set(.frames, of: account, to: Budget.used(.frames, of: account) + 2)
+    Budget.set(.environments, of: account, to: 1)
     guard let root = Memory.takeFrame(Slot.other), let uarea = Memory.takeFrame(Slot.other),
       Kernel.call(.tableInstall, Slot.other, 0, 0, 4, root).value == 0,
       let handle = Kernel.call(.environmentCreate, Slot.other, root, uarea, Child.uarea(of: 27), 0).value
@@ -161,6 +164,8 @@ struct FuzzNeighbour {
   private let sum: UInt64
 
   static var account: UInt64 { 0x0101 }
+  /// Its contract is for a slice's length in so many.
+  static var period: UInt64 { 4 }
 
   init?() {
     guard
@@ -187,7 +192,10 @@ struct FuzzNeighbour {
     }
     self.family = family
     sum = Self.sum(FuzzPlace.neighbourView)
-    guard family.start() else { return nil }
+    let period = Information.page.slice_ticks * Self.period
+    guard family.start(),
+      Kernel.call(.contract, Slot.root, family.handle, period, period / Self.period, 0).value != nil
+    else { return nil }
   }
 
   static func sum(_ address: UInt64) -> UInt64 { sum_words(address, FuzzPlace.neighbourPages * 512, 1) }

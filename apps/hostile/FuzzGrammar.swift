@@ -32,6 +32,8 @@ enum FuzzWord: UInt8 {
   case countAndBits, mask
   /// A capability's name; its length; length and rights.
   case name, nameLength, shape
+  /// An account.
+  case account
   /// Bytes in memory; how many.
   case bytes, byteCount
   /// A few low bits; a small number.
@@ -93,7 +95,7 @@ struct FuzzGrammar {
     case .capabilityForge: self.init(3, .slot, .slotTo, .shape, .name)
     case .capabilityGrant: self.init(3, .slot, .slot, .handle, .slotTo)
     case .capabilityDrop: self.init(1, .slotTo)
-    case .accountLimit: self.init(2, .slot, .small, .flags, .count)
+    case .accountLimit: self.init(2, .slot, .account, .flags, .count)
     case .consoleWrite: self.init(1, .slot, .small, .bytes, .byteCount)
     case .consoleRead: self.init(1, .slot, .bytes, .byteCount)
     case .powerOff: self.init(1, .slot, .small, .none, .none, .none, .never)

@@ -23,6 +23,12 @@ enum FuzzStatistics {
   static var neighbourRounds: UInt64 { load64(word(3)) }
   static var neighbourFindings: UInt64 { load64(word(4)) }
 
+  /// The neighbour's least share of time in a seed, per mille.
+  static var leastShare: UInt64 { load64(word(5)) }
+  static func noteShare(_ share: UInt64) {
+    if leastShare == 0 || share < leastShare { store64(word(5), share) }
+  }
+
   static func countAttacker() { add(2) }
   static func countNeighbour(sound: Bool) { add(sound ? 3 : 4) }
 

@@ -100,6 +100,8 @@ private func largestFamilies(_ report: inout Report) {
           if isInside == 1 { store64($0 + UInt64(APUS_UA_SLICE_BEGIN_ENTRY), 0) }
         })
     else { return report.notTried(check) }
+    Budget.giveAll(.environments, to: 0x56 + isInside)
+    Budget.giveAll(.slices, to: 0x56 + isInside)
     let made = makeSleepers(Slot.other, root: first.root, frame: first.uareaFrame, uarea: first.uarea)
     check.expect(made > Information.page.environment_count / 2, "environments", made)
     letOthersRun(5)
@@ -109,6 +111,10 @@ private func largestFamilies(_ report: inout Report) {
     check.expect(first.isLive == (isInside == 0), "its family")
     end(made, of: 0x56 + isInside, by: Slot.other)
     check.expect(waitUntil(turns: 50_000) { Information.environmentsInUse == 1 }, "environments that are left")
+    Kernel.call(.capabilityDrop, Slot.other)
+    check.expect(
+      waitUntil(turns: 50_000) { Budget.used(.frames, of: 0x56 + isInside) == 0 }, "frames that are left")
+    Budget.collect()
     report.finish(check)
   }
   var check = Check("longest", "one that has every slice ends")

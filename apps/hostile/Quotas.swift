@@ -19,6 +19,11 @@ struct Balance {
     }
   }
 
+  func isEqual(to other: Balance) -> Bool {
+    for kind in limits.indices where limits[kind] != other.limits[kind] { return false }
+    return true
+  }
+
   func compare(with later: Balance, _ check: inout Check) {
     for kind in limits.indices { check.expect(later.limits[kind], equals: limits[kind], "all limits together") }
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Report.swift: what was checked, and whether it held. One line for each check.
 
+import ApusABI
+
 /// A check with several aspects; the first that does not hold is the one that is told.
 struct Check {
   fileprivate let group: StaticString
@@ -15,6 +17,21 @@ struct Check {
     self.group = group
     self.name = name
     self.number = number
+    tell()
+  }
+
+  /// Says on the standard error what is tried: should the machine stop, the last such line names the adversary.
+  private func tell() {
+    var line = Line()
+    line.put("# ")
+    line.put(group)
+    line.put("/")
+    line.put(name)
+    if let number {
+      line.put(" ")
+      line.put(number)
+    }
+    line.send(.error)
   }
 
   /// Whether everything has held so far.
