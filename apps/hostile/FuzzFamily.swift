@@ -193,6 +193,8 @@ struct FuzzNeighbour {
     self.family = family
     sum = Self.sum(FuzzPlace.neighbourView)
     let period = Information.page.slice_ticks * Self.period
+    // Millionths of a CPU: the share, and what switches cost.
+    Budget.set(.time, of: Self.account, to: 1_100_000 / Self.period)
     guard family.start(),
       Kernel.call(.contract, Slot.root, family.handle, period, period / Self.period, 0).value != nil
     else { return nil }
