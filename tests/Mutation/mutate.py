@@ -258,15 +258,15 @@ class Machine:
         self.seconds = {}
 
     def measure(self):
-        """Runs every case with all checks in place; those that fail are of no use here."""
+        """Runs every case with all checks in place; those that fail, or take longer than a minute, are of no use here."""
         useful = []
         for case in self.cases:
             begin = time.monotonic()
-            self.seconds[case[0]] = 140
+            self.seconds[case[0]] = 0
             failure = self.test(NONE, [case])
             self.seconds[case[0]] = time.monotonic() - begin
             if failure:
-                say(f"apus: fails with every check in place, and is left out: {failure}")
+                say(f"apus: fails or takes too long with every check in place, and is left out: {failure}")
             else:
                 useful.append(case)
         self.cases = sorted(useful, key=lambda case: self.seconds[case[0]])
