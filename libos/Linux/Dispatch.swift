@@ -8,8 +8,10 @@ import ApusUnix
 ///
 /// - Returns: Whether the execution goes on with its application.
 func performCall(_ registers: UserRegisters) -> Bool {
+  Exclusive.awaitTurn()
   let task = Execution.currentOwner(as: Task.self)
   let number = registers.originalRax
+  if let pager = task.family.pager { pager.beginCall() }
   if task.family.isTraced { return performTraced(task, number, registers) }
   var interrupted = false
   do throws(Errno) {
@@ -70,7 +72,9 @@ private func performTraced(_ task: Task, _ number: UInt64, _ registers: UserRegi
 func handleFault(
   _ registers: UserRegisters, _ vector: UInt64, _ error: UInt64, _ address: UInt64
 ) -> Bool {
+  Exclusive.awaitTurn()
   let task = Execution.currentOwner(as: Task.self)
+  if let pager = task.family.pager { pager.beginCall() }
   if vector == ProcessorException.pageFault {
     let access: MemoryAccess =
       error & 16 != 0 ? .execute : error & 2 != 0 ? .write : .read
@@ -95,6 +99,7 @@ func handleFault(
 ///
 /// - Returns: Whether the execution goes on with its application.
 func handleAttention(_ registers: UserRegisters) -> Bool {
+  Exclusive.awaitTurn()
   let task = Execution.currentOwner(as: Task.self)
   if task.identifierAddress != 0 { task.storeIdentifier() }
   return attend(task, registers, Execution.current, false)

@@ -20,6 +20,8 @@ func startFamily(_ image: Bytes) -> Never {
     refuse(ascii("apus: too little memory, or a damaged boot image"), status: 125)
   }
   family.devices = start.devices
+  startPager(family, command)
+  Runtime.dropRoot()
   startFirstProgram(family, start, command)
   serveConsole(family, start.devices.console)
 }
@@ -46,7 +48,7 @@ private func startFirstProgram(_ family: Family, _ start: FamilyStart, _ command
     identifier: identifier, family: family, group: identifier, session: identifier)
   process.name = [UInt8](command.program.lastPathComponent.prefix(15))
   let task = Task(
-    identifier: identifier, process: process, memory: AddressSpace(root: root),
+    identifier: identifier, process: process, memory: AddressSpace(root: root, pager: family.pager),
     descriptors: start.descriptors, context: start.context)
   process.threads = [task]
   family.add(process)

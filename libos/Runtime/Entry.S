@@ -258,6 +258,13 @@ runtime_system_start:
   call runtime_system_body
   ud2
 
+/* The page server's environment, in another family: each slice begins at the top. */
+  .globl runtime_page_server_entry
+runtime_page_server_entry:
+  xorl %ebp, %ebp
+  call runtime_page_server
+  ud2
+
 /* ---- start ------------------------------------------------------------------------------------------- */
   .globl runtime_start
 runtime_start:

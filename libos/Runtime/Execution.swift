@@ -56,6 +56,7 @@ public final class Execution {
     setWord(APUS_UA_REPLY_ENTRY, runtime_reply_entry_address())
     setWord(APUS_UA_ACCEPTING, 0)
     setWord(APUS_UA_SELF, uarea)
+    setWord(APUS_UA_REVOCATION_ENTRY, 0)
     setWord(UA_STACK, stack)
     setWord(UA_WAKE, 0)
     setWord(UA_ATTENTION, 0)
@@ -130,7 +131,12 @@ public final class Execution {
   /// Makes an execution of the LibOS's own, which never runs application code: it lives in the first environment's
   /// address space, as every other one goes with its process.
   public static func startSystem(_ body: @escaping () -> Never) -> Execution? {
-    guard let execution = make(root: Runtime.firstRoot, owner: nil) else { return nil }
+    startSystem(in: Runtime.firstRoot, body)
+  }
+
+  /// Makes an execution of the LibOS's own in an address space, which has to stay until the execution has ended.
+  public static func startSystem(in root: UInt32, _ body: @escaping () -> Never) -> Execution? {
+    guard let execution = make(root: root, owner: nil) else { return nil }
     execution.body = body
     // What `runtime_suspend` would have left: six registers and a return address.
     let stack = execution.uarea - 64
@@ -193,6 +199,9 @@ public final class Execution {
     _ = try? kernelCall(.environmentKill, CapabilitySlot.family, handle)
   }
 
+  /// Whether the environment can still run.
+  public var isAlive: Bool { handle != 0 && Information.isLive(handle: handle) }
+
   /// Frees the stack of an execution that has ended; may be called again.
   public func reap() {
     guard handle != 0 else { return }
@@ -219,6 +228,7 @@ public final class Execution {
     }
     execution.setWord(UA_WAKE, 0)
     giveUpOwedSlice()
+    Exclusive.awaitTurn()
   }
 
   /// What was waited for may be there at once, again and again: a slice that ended meanwhile is given up here.
@@ -231,6 +241,7 @@ public final class Execution {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_INPUT)
     runtime_suspend(word, Console.seenInputCount, deadline, 0)
     giveUpOwedSlice()
+    Exclusive.awaitTurn()
   }
 
   /// Gives up the CPU until the console has room again after a write that found none, or a deadline in ticks.
@@ -238,6 +249,7 @@ public final class Execution {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_OUTPUT)
     runtime_suspend(word, Console.seenOutputCount, deadline, 0)
     giveUpOwedSlice()
+    Exclusive.awaitTurn()
   }
 
   /// Ticks that the environment has used.
@@ -252,6 +264,19 @@ public final class Execution {
     runtime_set_word(
       UInt32(APUS_UA_PENDING), runtime_word(UInt32(APUS_UA_PENDING)) & ~UInt64(APUS_PENDING_SLICE_END))
     runtime_suspend(1, 0, 0, target?.handle ?? 0)
+    Exclusive.awaitTurn()
+  }
+
+  /// Gives the rest of the slice to this execution.
+  func giveSlice() { runtime_suspend(1, 0, 0, handle) }
+
+  /// The kernel's name of the environment; the first one's is found in the table.
+  var kernelHandle: UInt64 { kernelHandleIfAny ?? 0 }
+
+  /// The kernel's name of the environment.
+  var kernelHandleIfAny: UInt64? {
+    if handle == 0 { handle = Information.handle(uarea: uarea, root: root) ?? 0 }
+    return handle == 0 ? nil : handle
   }
 
   /// When set, application code is interrupted by `linux_attention` at its next slice begin.

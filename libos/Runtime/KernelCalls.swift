@@ -10,6 +10,8 @@ enum CapabilitySlot {
   static var console: UInt64 { 1 }
   static var machine: UInt64 { 2 }
   static var root: UInt64 { 3 }
+  /// The page server's family; here only while it is made.
+  static var pageServer: UInt64 { 4 }
   /// Table and frame authority in one argument.
   static var familyTwice: UInt64 { 0 }
 }
@@ -46,6 +48,27 @@ enum Information {
     ).unsafelyUnwrapped
     let record = unsafe table[Int(number - 1)]
     return UInt64(record.generation) == handle >> 32 ? record : nil
+  }
+
+  /// The handle of the live environment that runs in an address space with its u-area at an address.
+  static func handle(uarea: UInt64, root: UInt32) -> UInt64? {
+    let page = page
+    // SAFETY: the table is mapped read-only and as long as the page says.
+    let table = unsafe UnsafePointer<apus_environment>(
+      bitPattern: UInt(APUS_INFORMATION_BASE) + UInt(page.environment_table_offset)
+    ).unsafelyUnwrapped
+    for slot in 0..<Int(page.environment_count) {
+      guard unsafe table[slot].uarea_address == uarea, unsafe table[slot].root == root else { continue }
+      let handle = UInt64(unsafe table[slot].generation) << 32 | UInt64(slot + 1)
+      if isLive(handle: handle) { return handle }
+    }
+    return nil
+  }
+
+  /// Whether a handle names an environment that can still run.
+  static func isLive(handle: UInt64) -> Bool {
+    guard let record = environment(handle: handle) else { return false }
+    return record.state != UInt32(APUS_ENVIRONMENT_FREE) && record.state != UInt32(APUS_ENVIRONMENT_DYING)
   }
 
   /// How many mappings, or links, the frame table says a frame has.

@@ -120,8 +120,21 @@ enum PagePool {
   ///
   /// - Returns: False if the kernel has none.
   static func grow() -> Bool {
-    let count = BareFrames.take(upTo: 64)
+    if heldUntil != 0 {
+      if Clock.ticks < heldUntil {
+        if answersShortage() { return true }
+      } else {
+        heldUntil = 0
+      }
+    }
+    var count = BareFrames.take(upTo: 64)
     guard count > 0 else { return false }
+    if !vacant.isEmpty {
+      let filled = fillVacant(count)
+      count -= filled
+      for index in 0..<count { BareFrames.list[index] = BareFrames.list[index + filled] }
+      if count == 0 { return true }
+    }
     let address = UInt64(APUS_MODULE_BASE) + UInt64(nextPlace) << 12
     var index = 0
     while index < count {

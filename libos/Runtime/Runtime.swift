@@ -15,6 +15,11 @@ public enum Runtime {
   @safe nonisolated(unsafe) static var answersEnabled = true
 }
 
+extension Runtime {
+  /// Gives up the capability for everything; before the first application runs.
+  public static func dropRoot() { _ = try? kernelCall(.capabilityDrop, CapabilitySlot.root) }
+}
+
 /// The first function of the LibOS, on its own stack.
 @c @used func runtime_main() -> Never {
   let self_ = UInt64(APUS_TABLES_BASE)
@@ -30,7 +35,6 @@ public enum Runtime {
   Clock.start()
   Execution.adoptFirst(root: Runtime.firstRoot, owner: nil)
   Runtime.isStarted = true
-  _ = try? kernelCall(.capabilityDrop, CapabilitySlot.root)
   unsafe linux_start(
     UnsafeMutableRawPointer(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped, image.size)
 }

@@ -55,6 +55,12 @@ struct MachineOptions: ParsableArguments {
   }
 }
 
+/// How LibUnix chooses which pages go.
+enum PagerPolicy: String, ExpressibleByArgument, CaseIterable {
+  case clock
+  case fifo
+}
+
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run a static Linux program on Apus.",
@@ -75,6 +81,20 @@ struct Run: ParsableCommand {
 
   @Option(help: ArgumentHelp("The directory that the program starts in.", valueName: "dir"))
   var workdir: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Give pages back when the kernel asks, chosen by clock or fifo; what must be kept goes to a page server.",
+      valueName: "policy"))
+  var pager: PagerPolicy?
+
+  /// How many pages the page server may keep.
+  @Option(help: .hidden)
+  var swap: Int?
+
+  /// FRAMES/MILLISECONDS: so many frames are asked back every so often; the pager's tests.
+  @Option(help: .hidden)
+  var revoke: String?
 
   @Flag(help: "Show each Linux system call with its arguments and result.")
   var trace = false
@@ -212,6 +232,9 @@ struct Run: ParsableCommand {
     if let workdir {
       settings.append(("workdir", shown(PathWalk.tidied([HostFile.slash] + Path(workdir.utf8)))))
     }
+    if let pager { settings.append(("pager", pager.rawValue)) }
+    if let swap { settings.append(("swap", String(swap))) }
+    if let revoke { settings.append(("revoke", revoke)) }
     let bits = Terminal.bits()
     settings.append(("terminal", String(bits)))
     if bits != 0, let size = Terminal.size() {

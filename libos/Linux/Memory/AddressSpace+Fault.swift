@@ -79,6 +79,7 @@ extension AddressSpace {
   private func bringIn(
     _ page: UInt64, _ index: Int, _ access: MemoryAccess
   ) throws(OutOfMemory) -> FaultOutcome {
+    if hasPagesAway, let outcome = try bringBack(page, index) { return outcome }
     guard regions[index].source != nil else {
       try bringFresh(page, index)
       return .resolved
@@ -102,7 +103,7 @@ extension AddressSpace {
     var count = 1
     if page & 0x1f_ffff != 0, page > regions[index].start,
       PageTable.entry(at: page - 4096) & PageTable.present != 0,
-      Page.freeCount > AddressSpace.freshReserve
+      Page.freeCount > AddressSpace.freshReserve, !hasPagesAway
     {
       let table = PageTable.table(at: page)
       let base = page & ~0x1f_ffff
@@ -115,6 +116,7 @@ extension AddressSpace {
       }
     }
     guard let first = AddressSpace.takePage(zeroed: true) else { throw OutOfMemory() }
+    if paged != nil { for offset in 0..<count { noteBrought(page + UInt64(offset) << 12) } }
     let entry = UInt64(first.frame) << 12 | bits
     if count == 1 {
       try write(page, entry, owning: first)
@@ -143,8 +145,10 @@ extension AddressSpace {
     let limit = min(
       region.end, window + AddressSpace.fileWindow,
       region.start + UInt64(max(0, source.pageCount - region.sourceIndex(of: region.start))) << 12)
-    while low > max(window, region.start), PageTable.entry(at: low - 4096) == 0 { low -= 4096 }
-    while high < limit, PageTable.entry(at: high) == 0 { high += 4096 }
+    // A neighbour that is away must not be taken for one that was never there.
+    let alone = hasPagesAway
+    while !alone, low > max(window, region.start), PageTable.entry(at: low - 4096) == 0 { low -= 4096 }
+    while !alone, high < limit, PageTable.entry(at: high) == 0 { high += 4096 }
     let entries = PageTable.scratch
     var count = 0
     var at = low
@@ -183,6 +187,7 @@ extension AddressSpace {
     defer { original.release() }
     guard let copy = AddressSpace.takePage(zeroed: false) else { throw .ENOMEM }
     copy.bytes.copy(original.bytes)
+    noteBrought(page)
     do throws(OutOfMemory) {
       try write(
         page, UInt64(copy.frame) << 12 | regions[index].entryBits | AddressSpace.owned,
@@ -204,6 +209,7 @@ extension AddressSpace {
     }
     guard let copy = AddressSpace.takePage(zeroed: false) else { throw OutOfMemory() }
     copy.bytes.copy(original.bytes)
+    noteBrought(page)
     try write(
       page, UInt64(copy.frame) << 12 | regions[index].entryBits | AddressSpace.owned, owning: copy)
     original.release()
@@ -245,6 +251,7 @@ extension AddressSpace {
   @inline(__always) func ensure(_ start: UInt64, count: Int, write: Bool) throws(Errno) {
     guard start < AddressSpace.limit, UInt64(bitPattern: Int64(count)) <= AddressSpace.limit - start
     else { throw .EFAULT }
+    if let paged { paged.pager.promise(start, start + UInt64(count)) }
     let needed = write ? PageTable.present | PageTable.writable : PageTable.present
     var page = start & ~AddressSpace.pageMask
     let end = start + UInt64(count)

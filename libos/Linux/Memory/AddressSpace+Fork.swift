@@ -30,10 +30,14 @@ extension AddressSpace {
     for address in writtenSoon {
       child.copies.append(PageCopy(address: address & ~AddressSpace.pageMask, page: nil))
     }
+    isForking = true
+    defer { isForking = false }
     do throws(OutOfMemory) {
       for index in 0..<regions.count where !regions[index].isShared {
         try share(regions[index].start, regions[index].end, with: child)
       }
+      // Last: what the fork itself had to page out is among them.
+      try shareAway(with: child)
     } catch {
       takeBack(from: child)
       throw error
@@ -65,6 +69,7 @@ extension AddressSpace {
       }
     }
     for copy in child.copies { copy.page?.release() }
+    child.forgetAway(0, AddressSpace.limit)
     for page in hidden { Page(frame: PageTable.frame(of: page.entry)).release() }
     PageTable.destroyRoot(root: child.root)
   }

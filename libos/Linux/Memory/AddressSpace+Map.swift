@@ -145,6 +145,7 @@ extension AddressSpace {
     region.end = place + newSize
     region.start = place
     try moveEntries(from: start, to: place, byteCount: moved)
+    moveAway(from: start, to: place, byteCount: moved)
     if moved > 0 {
       for index in 0..<hidden.count
       where hidden[index].address >= start

@@ -52,11 +52,25 @@ final class AddressSpace {
     let entry: UInt64
   }
 
-  init(root: UInt32) { self.root = root }
+  /// A child is being made: pages may be on their way to it.
+  var isForking = false
+  /// Which pages are away, in a family with a pager.
+  var paged: PagedMemory?
+
+  init(root: UInt32, pager: Pager? = nil) {
+    self.root = root
+    if let pager { paged = PagedMemory(pager) }
+  }
 
   /// Takes a page for an application; the last ones are left to the LibOS itself, which cannot do without.
   @inline(__always) static func takePage(zeroed: Bool) -> Page? {
-    guard Page.freeCount > reserve else { return nil }
+    if Page.freeCount > reserve, let page = Page.allocate(zeroed: zeroed) { return page }
+    return takePageOfOthers(zeroed: zeroed)
+  }
+
+  /// Takes a page that another one makes room for, when a pager can arrange that.
+  @inline(never) private static func takePageOfOthers(zeroed: Bool) -> Page? {
+    guard let answer = PageShortage.answer, answer(PageServer.batch) else { return nil }
     return Page.allocate(zeroed: zeroed)
   }
 
@@ -199,6 +213,7 @@ final class AddressSpace {
       if release(part) { PageTable.unmap(root: root, at: part.start, count: part.pageCount) }
     }
     if !hidden.isEmpty { dropHidden(start, end) }
+    forgetAway(start, end)
   }
 
   /// Releases the pages of a part of one table without touching its entries.
@@ -240,6 +255,7 @@ final class AddressSpace {
       while let part = tables.next() { release(part) }
     }
     dropHidden(0, AddressSpace.limit)
+    forgetAway(0, AddressSpace.limit)
     regions.removeAll()
     PageTable.clearUserHalf(root: root)
   }

@@ -33,6 +33,8 @@ final class Family {
   /// Wakes who waits for the host to take output.
   var outputWatcher: Execution?
   let timers = TimerQueue()
+  /// Answers when frames are asked back, if the start command named a policy.
+  var pager: Pager?
   private var graves: [Grave] = []
   private var missing: [MissingCall] = []
 

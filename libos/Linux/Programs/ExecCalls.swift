@@ -161,7 +161,7 @@ extension Task {
       return moveToNewMemory(layout, stack, top, start)
     }
     memory.clear()
-    let fresh = AddressSpace(root: memory.root)
+    let fresh = AddressSpace(root: memory.root, pager: family.pager)
     fresh.stackLimit = process.limits[ResourceLimit.stack].current
     memory = fresh
     do throws(OutOfMemory) {
@@ -187,7 +187,7 @@ extension Task {
       stack.release()
       return false
     }
-    let fresh = AddressSpace(root: root)
+    let fresh = AddressSpace(root: root, pager: family.pager)
     fresh.stackLimit = process.limits[ResourceLimit.stack].current
     var isMapped = false
     do throws(OutOfMemory) {

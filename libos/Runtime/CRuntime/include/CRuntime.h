@@ -97,7 +97,8 @@ RUNTIME_ADDRESS_OF(runtime_slice_end_entry)
 extern uint8_t runtime_protected_entry[], runtime_reply_entry[];
 RUNTIME_ADDRESS_OF(runtime_protected_entry)
 RUNTIME_ADDRESS_OF(runtime_reply_entry)
-extern uint8_t runtime_system_start[], runtime_start_stack[];
+extern uint8_t runtime_system_start[], runtime_start_stack[], runtime_page_server_entry[];
+RUNTIME_ADDRESS_OF(runtime_page_server_entry)
 RUNTIME_ADDRESS_OF(runtime_system_start)
 RUNTIME_ADDRESS_OF(runtime_start_stack)
 
