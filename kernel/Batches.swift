@@ -48,6 +48,8 @@ private struct CallEntry {
     case .frameAllocate: 1000 + 600 * min(arguments.a2, 64)
     case .frameFree: 1000 + 50 * min(arguments.a2, 512)
     case .pagesWrite: 1000 + 50 * min(arguments.a3, 512)
+    case .pagesFill: 1000 + 600 * min(arguments.a3, 64)
+    case .pagesRelease: 1000 + 60 * min(arguments.a3, 512)
     case .pagesProtect: 1000 + 50 * min(arguments.a3 & 0xffff, 512)
     case .consoleWrite, .consoleRead: stepCost
     default: 10_000

@@ -26,6 +26,16 @@ enum Outcome {
   _ a0: UInt64, _ a1: UInt64, _ a2: UInt64, _ a3: UInt64, _ a4: UInt64, _ number: UInt64
 ) -> UInt64 {
   ThisProcessor.environment.value.calls &+= 1
+  // One page, with everything as it should be, takes a shorter way.
+  if number == UInt64(SystemCall.pagesFill.rawValue) { return pageFill(a0, a1, a2, a3, a4, number) }
+  if number == UInt64(SystemCall.pagesRelease.rawValue) { return pageRelease(a0, a1, a2, a3, a4, number) }
+  return decide(a0, a1, a2, a3, a4, number)
+}
+
+/// Any call, at leisure.
+@inline(never) func decide(
+  _ a0: UInt64, _ a1: UInt64, _ a2: UInt64, _ a3: UInt64, _ a4: UInt64, _ number: UInt64
+) -> UInt64 {
   if kernel.processors.count > 1 {
     leaveIfDead()
     settleFlushes()
@@ -53,6 +63,8 @@ func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -
   case .null: return .value(0)
   case .pagesWrite: return try pagesWrite(a)
   case .pagesProtect: return try pagesProtect(a)
+  case .pagesFill: return try pagesFill(a)
+  case .pagesRelease: return try pagesRelease(a)
   case .yield: return try yield(a)
   case .sleep: return try sleep(a)
   // Transfer.S has taken these on their way here: only there are the registers that are the message.

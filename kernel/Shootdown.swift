@@ -23,15 +23,19 @@ func loadedRoot(of index: UInt32) -> UInt64 { record(of: index).value.loaded_roo
 func perform(_ maintenance: Maintenance, account: UInt16) {
   switch maintenance {
   case .none: return
-  case .range(let address, let count):
-    if count > 64 {
-      apus_write_cr3(apus_read_cr3())
-    } else {
-      for index in 0..<count { apus_invlpg(address &+ UInt64(index) << 12) }
-    }
+  case .range(let address, let count): invalidate(from: address, count)
   case .everything: apus_write_cr3(apus_read_cr3())
   }
   if kernel.processors.count > 1 { flushOthers(running: account) }
+}
+
+/// Forgets this CPU's translations for consecutive pages.
+func invalidate(from address: UInt64, _ count: Int) {
+  if count > 64 {
+    apus_write_cr3(apus_read_cr3())
+  } else {
+    for index in 0..<count { apus_invlpg(address &+ UInt64(index) << 12) }
+  }
 }
 
 /// Asks other CPUs to forget their translations: those that run an account, or all that run anybody.

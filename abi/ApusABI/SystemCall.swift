@@ -73,6 +73,14 @@ public enum SystemCall: UInt32 {
   /// At most 512; what may change: writable, no-execute, accessed, dirty, software bits. `set` is
   /// given as `entry bits 0-11 | no-execute << 12`; `keep` is a full mask.
   case pagesProtect = 0x1b
+  /// `(caps, root, address, count, bits) -> first frame << 16 | count`: takes free frames and maps them, zeroed, at
+  /// consecutive pages where nothing is mapped. At most 64; fewer at the end of a 2 MiB region, or when frames run
+  /// out. `bits` as `set` of pagesProtect, with the present bit. The frames' guard: the frame authority's name.
+  case pagesFill = 0x1c
+  /// `(caps, root, address, count, flags) -> count`: unmaps pages, passing over what is not mapped, and, unless flag
+  /// 1 says no, gives back those frames that nothing else maps or pins and the frame authority reaches. Returns how
+  /// many pages are done: 512 in one call where all are mapped; go on from there.
+  case pagesRelease = 0x1d
 
   /// `(cap, root, u-area frame, u-area address, caps to copy) -> environment`: makes an environment in the
   /// capability's account, runnable once it owns a slice. Bit n of the last argument copies capability n; into another

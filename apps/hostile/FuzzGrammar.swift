@@ -89,6 +89,8 @@ struct FuzzGrammar {
     case .tableInstall: self.init(5, .slot, .root, .page, .level, .frame)
     case .tableRemove: self.init(3, .slot, .root, .page, .level)
     case .pagesWrite: self.init(8, .slots, .root, .page, .count, .entries)
+    case .pagesFill: self.init(5, .slots, .root, .page, .count, .flags)
+    case .pagesRelease: self.init(4, .slots, .root, .page, .count, .flags)
     case .pagesProtect: self.init(5, .slots, .root, .page, .countAndBits, .mask)
     case .environmentCreate: self.init(3, .slot, .root, .frame, .uareaPage, .mask)
     case .environmentKill: self.init(1, .slot, .handle, .handleOrNobody)

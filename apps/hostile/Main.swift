@@ -54,6 +54,7 @@ private func runGroups(_ report: inout Report) {
   run("capabilities", capabilityChecks)
   run("pointers", pointerChecks)
   run("memory", memoryChecks)
+  run("pages", pageCallChecks)
   run("quotas", quotaChecks)
   run("timeline", timelineChecks)
   run("contracts", contractChecks)

@@ -239,6 +239,7 @@ private func environmentsAndSlices(_ report: inout Report) {
 /// The giver is who calls, and its own room is the bound.
 private func passingDown(_ report: inout Report) {
   var check = Check("quotas", "a budget moves, whole")
+  Budget.collect()
   let account: UInt64 = 0x0035
   for index in kinds.indices {
     let kind = kinds[index]

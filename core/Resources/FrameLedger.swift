@@ -20,9 +20,9 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   /// Who is charged for the frames.
   public let accounts: AccountLedger<Accounts>
   /// The first frame of the free list.
-  private(set) var freeHead: UInt32
+  var freeHead: UInt32
   /// How many frames are free.
-  public private(set) var freeCount: UInt32
+  public internal(set) var freeCount: UInt32
   /// The flush epoch that a frame given back now has to wait for; 0 when no CPU can have a stale translation.
   public var flushEpoch: UInt32 = 0
   /// The queue of frames that wait for theirs.

@@ -18,6 +18,14 @@ enum FrameType {
   static func table(level: Int) -> UInt8 { table1 + UInt8(level - 1) }
 }
 
+/// Four fields of a frame record as one little-endian word, so that a loop compares and writes them at once.
+public enum FrameState {
+  /// An unpinned frame of a type.
+  @inline(__always) static func word(account: UInt16, type: UInt8, guardLength: UInt8) -> UInt64 {
+    UInt64(account) | UInt64(type) << 32 | UInt64(guardLength) << 40
+  }
+}
+
 extension apus_frame {
   /// Whether the frame is a page table of any level.
   public var isTable: Bool { type >= FrameType.table1 && type <= FrameType.table4 }

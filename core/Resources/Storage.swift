@@ -13,6 +13,10 @@ public protocol FrameStorage {
   var count: UInt32 { get }
   /// The record of a frame. (With a `_modify` accessor, changing a field touches that field only.)
   subscript(frame: UInt32) -> apus_frame { get nonmutating set }
+  /// The bytes of a record from `account` to `reserved`, as one word: see `FrameState`.
+  func state(of frame: UInt32) -> UInt64
+  /// Writes those bytes.
+  func setState(of frame: UInt32, to state: UInt64)
 }
 
 /// The contents of frames, as far as the ledgers read and write them.

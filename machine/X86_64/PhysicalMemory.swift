@@ -123,7 +123,20 @@ public enum PhysicalMemory {
   }
 }
 
-extension Table: FrameStorage where Element == apus_frame {}
+extension Table: FrameStorage where Element == apus_frame {
+  /// The bytes of a record from `account` to `reserved`.
+  @inline(__always) public func state(of frame: UInt32) -> UInt64 {
+    precondition(frame < count)
+    return unsafe UnsafeRawPointer(base + Int(frame)).load(fromByteOffset: Int(APUS_FRAME_STATE), as: UInt64.self)
+  }
+
+  /// Writes those bytes.
+  @inline(__always) public func setState(of frame: UInt32, to state: UInt64) {
+    precondition(frame < count)
+    unsafe UnsafeMutableRawPointer(base + Int(frame)).storeBytes(
+      of: state, toByteOffset: Int(APUS_FRAME_STATE), as: UInt64.self)
+  }
+}
 extension Table: AccountStorage where Element == apus_account {}
 extension Table: EnvironmentStorage where Element == apus_environment {}
 extension Table: SliceStorage where Element == apus_slice {}

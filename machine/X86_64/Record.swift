@@ -101,6 +101,13 @@ public enum ThisProcessor {
     Record(kernelAddress: record.value.environment)
   }
 
+  /// A slot of the running environment's capability list, below `APUS_CAPABILITY_COUNT`.
+  @inline(__always) public static func capability(_ slot: UInt64) -> apus_capability {
+    let list = UInt64(MemoryLayout<apus_environment>.size - Int(APUS_CAPABILITY_COUNT) * 16)
+    let index = slot & UInt64(APUS_CAPABILITY_COUNT - 1)
+    return Record(kernelAddress: record.value.environment &+ list &+ index << 4).value
+  }
+
   /// Bytes of a processor's own memory: its record and descriptor tables, three stacks for exceptions that need
   /// their own, the kernel stack.
   public static var memoryByteCount: UInt64 { UInt64(APUS_CPU_MEMORY) }

@@ -195,6 +195,8 @@ struct apus_frame {
   uint32_t reserved2;
 };
 _Static_assert(sizeof(struct apus_frame) == 32, "frame record");
+#define APUS_FRAME_STATE 16           /* the eight bytes from account to reserved */
+_Static_assert(__builtin_offsetof(struct apus_frame, account) == APUS_FRAME_STATE, "frame record");
 
 /* How much of a kind an account may hold, and how much it holds. */
 struct apus_budget {
@@ -269,6 +271,8 @@ struct apus_environment {
   struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
 };
 _Static_assert(sizeof(struct apus_environment) == 392, "environment record");
+_Static_assert(__builtin_offsetof(struct apus_environment, capabilities) ==
+               sizeof(struct apus_environment) - 16 * APUS_CAPABILITY_COUNT, "the capabilities come last");
 
 /* A call in a list for `batch` or in a ring. The kernel writes the result when it has made the call. */
 struct apus_call {

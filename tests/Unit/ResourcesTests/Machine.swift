@@ -67,6 +67,17 @@ struct FrameView: FrameStorage {
   }
 }
 
+extension FrameView {
+  func state(of frame: UInt32) -> UInt64 { self[frame].bits[2] }
+  func setState(of frame: UInt32, to state: UInt64) {
+    self[frame].account = UInt16(truncatingIfNeeded: state)
+    self[frame].pins = UInt16(truncatingIfNeeded: state >> 16)
+    self[frame].type = UInt8(truncatingIfNeeded: state >> 32)
+    self[frame].guard_length = UInt8(truncatingIfNeeded: state >> 40)
+    self[frame].reserved = UInt16(truncatingIfNeeded: state >> 48)
+  }
+}
+
 struct MemoryView: TableMemory {
   let machine: Machine
   func entry(_ table: UInt32, _ index: Int) -> UInt64 { machine.words[position(table, index)] }
