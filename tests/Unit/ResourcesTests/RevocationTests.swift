@@ -98,10 +98,10 @@ func requests(_ count: Int = 8) -> Requests { Requests(records: RevocationView(m
     machine.accounts[3].frames = apus_budget(limit: 100, used: 70)
     machine.ledger.cede(.frames, 50, from: 3, to: 8)
     #expect(machine.accounts[3].frames.limit == 70)
-    #expect(machine.accounts[8].frames.limit == 100_030)
+    #expect(machine.accounts[8].frames.limit == 10_000_030)
     machine.ledger.cede(.frames, 50, from: 8, to: 8)
     machine.ledger.cede(.frames, 50, from: 8, to: 16)
-    #expect(machine.accounts[8].frames.limit == 100_030)
+    #expect(machine.accounts[8].frames.limit == 10_000_030)
   }
 
   @Test func theMinimumStays() throws {
