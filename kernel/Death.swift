@@ -21,6 +21,7 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
   leaveAddressSpace()
   beginDeath(slot, cause: cause, rip: rip, address: address)
   var other: UInt32 = 0
+  var told: UInt32 = 0
   while other < kernel.environments.highWater {
     if kernel.environments.isLive(other) && kernel.environments.environments[other].account == account {
       if critical {
@@ -30,12 +31,15 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
       } else {
         tellOfDeath(other)
       }
+      told += 1
+      if told & 63 == 0 { takeBreath() }  // nobody else runs on this CPU meanwhile
     }
     other += 1
   }
   kernel.hasDying = true
   beginReclaim(account)
   kickIdle()
+  takeBreath()
   runNext()
 }
 
