@@ -59,7 +59,10 @@ func forgetTime(of slot: UInt32) {
 
 /// Chooses among the contracts, waking those whose sleep is over.
 private func dueContract(_ now: UInt64) -> UInt32? {
-  guard here.contracts.highWater > 0 else { return nil }
+  guard here.contracts.highWater > 0 else {
+    here.nextEvent = UInt64.max
+    return nil
+  }
   let due = here.contracts.choose(now: now) {
     settle($0, now: now)
     return kernel.environments.canRun($0, on: here.index)

@@ -176,7 +176,10 @@ private func idle() {
   }
   earliest = min(earliest, kernel.revocations.nextDeadline)
   if !sleepers && nobodyIsLeft() { endMachine() }
-  if earliest <= start { return }
+  if earliest <= start {
+    takeBreath()
+    return
+  }
   var wait = earliest == UInt64.max ? 1 << 40 : earliest &- start
   // Another CPU may change a word that somebody here waits for, without the kernel's help: look now and then.
   if sleepers && kernel.processors.count > 1 { wait = min(wait, kernel.information.value.slice_ticks) }

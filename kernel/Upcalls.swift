@@ -6,6 +6,7 @@
 
 import ApusABI
 import ApusMachine
+import ApusResources
 import CApusABI
 import CShims
 
@@ -106,7 +107,7 @@ func raiseContractFault(_ argument: UInt64) {
     kernel.interrupts.acknowledge()
     if fromUser {
       leaveIfDead()
-      noticeContracts()
+      if here.contracts.isInUse, here.grace == 0 { noticeContracts() }
     }
   default: break
   }

@@ -18,8 +18,8 @@ import ApusABI
   while true {
     Kernel.sleep(word: target, value: 0)
     if load64(target) != 0 {
-      set_uarea_word(UInt32(UA_WORD), uarea_word(UInt32(UA_WORD)) + 1)
       store64(target, 0)
+      set_uarea_word(UInt32(UA_WORD), uarea_word(UInt32(UA_WORD)) + 1)
     }
   }
 }

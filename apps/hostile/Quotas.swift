@@ -70,7 +70,12 @@ func quotaChecks(_ report: inout Report) {
   afterDeath(&report)
   var check = Check("quotas", "the balance of all accounts")
   Budget.collect()
-  before.compare(with: Balance(), &check)
+  var found = Balance()
+  _ = waitUntil(turns: 100) {
+    found = Balance()
+    return found.isEqual(to: before)
+  }
+  before.compare(with: found, &check)
   Balance.verify(Budget.own, &check)
   check.expect(Budget.limit(.environments, of: Budget.own), equals: Information.page.environment_count, "all came back")
   report.finish(check)
