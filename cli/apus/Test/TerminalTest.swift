@@ -2,7 +2,8 @@
 // TerminalTest.swift: a test that types at a terminal and waits for what appears there.
 //
 // Each line that is no comment is a step: `expect TEXT` waits for a text after the last one found, `send TEXT`
-// types, `size ROWS COLUMNS` resizes the window, `status N` waits for the end. \n, \r, \t, \e and \xNN are understood.
+// types, `insist TEXT` waits likewise and types what was sent last again now and then, `size ROWS COLUMNS` resizes
+// the window, `status N` waits for the end. \n, \r, \t, \e and \xNN are understood.
 
 import CHost
 import Glibc
@@ -14,6 +15,8 @@ struct TerminalTest {
 
   private enum Step {
     case expect([UInt8])
+    /// For a program that can lose a signal: readline, between its last look for one and its wait for a key.
+    case insist([UInt8])
     case send([UInt8])
     case size(rows: UInt16, columns: UInt16)
     case status(Int32)
@@ -28,6 +31,7 @@ struct TerminalTest {
       let numbers = rest.split(separator: " ").compactMap { UInt16($0) }
       switch line[..<split] {
       case "expect": steps.append(.expect(Words.unescaped(rest)))
+      case "insist": steps.append(.insist(Words.unescaped(rest)))
       case "send": steps.append(.send(Words.unescaped(rest)))
       case "size" where numbers.count == 2: steps.append(.size(rows: numbers[0], columns: numbers[1]))
       case "status" where numbers.count == 1: steps.append(.status(Int32(numbers[0])))
@@ -40,7 +44,7 @@ struct TerminalTest {
   /// Tries it on the host first if the case says so: a case that the host fails proves nothing.
   func verdict() -> Verdict {
     guard let steps = steps() else {
-      return .failed("it has a step that is none of expect, send, size, status")
+      return .failed("it has a step that is none of expect, insist, send, size, status")
     }
     if let host = run.host {
       if case .failed(let reason) = follow(steps, host) { return .failed("on the host: \(reason)") }
@@ -70,22 +74,31 @@ struct TerminalTest {
     let deadline = Clock.now() + UInt64(command.timeoutSeconds * 1e9)
     var seen: [UInt8] = []
     var searched = 0
+    var sent: [UInt8] = []
     func failure(_ reason: String) -> Verdict {
       .failed("\(reason)\nthe terminal showed:\n\(shown(seen.suffix(1500)))")
     }
     for step in steps {
       switch step {
-      case .send(let bytes): Descriptor.writeAll(master, bytes)
+      case .send(let bytes):
+        sent = bytes
+        Descriptor.writeAll(master, bytes)
       case .size(let rows, let columns): chost_set_terminal_size(master, rows, columns)
-      case .expect(let text):
+      case .expect(let text), .insist(let text):
+        var patience = deadline
+        if case .insist = step { patience = min(Clock.now() + Self.patience, deadline) }
         while true {
           if let end = Self.find(text, in: seen, from: searched) {
             searched = end
             break
           }
-          guard Self.more(master, &seen, until: deadline) else {
+          if Self.more(master, &seen, until: patience) { continue }
+          // Before its time: the terminal is gone.
+          guard Clock.now() >= patience, patience < deadline else {
             return failure("never seen: \(String(decoding: text, as: UTF8.self))")
           }
+          Descriptor.writeAll(master, sent)
+          patience = min(Clock.now() + Self.patience, deadline)
         }
       case .status(let expected):
         while Self.more(master, &seen, until: deadline) {}
@@ -103,6 +116,9 @@ struct TerminalTest {
     }
     return .passed
   }
+
+  /// How long `insist` waits before it types again, in nanoseconds.
+  private static let patience: UInt64 = 5_000_000_000
 
   private static func find(_ text: [UInt8], in seen: [UInt8], from start: Int) -> Int? {
     guard seen.count - start >= text.count else { return nil }
