@@ -8,12 +8,16 @@
 #include <pty.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -87,6 +91,39 @@ int chost_nameless_file(const char *directory) {
   if (descriptor < 0) descriptor = memfd_create("apus", MFD_CLOEXEC);
   return descriptor < 0 ? -errno : descriptor;
 }
+
+int chost_lock(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB) < 0 ? -errno : 0; }
+
+/* A socket's address holds 107 characters of a path; through /proc that is enough for any. */
+static int at_socket(const char *directory, const char *name, int flags,
+                     int (*act)(int, const struct sockaddr *, socklen_t)) {
+  int folder = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return -errno;
+  int result = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", folder, name);
+  if (result < 0 || act(result, (const struct sockaddr *)&address, sizeof address) < 0) {
+    int reason = errno;
+    if (result >= 0) close(result);
+    result = -reason;
+  }
+  close(folder);
+  return result;
+}
+
+int chost_listen(const char *directory, const char *name) {
+  int listener = at_socket(directory, name, SOCK_NONBLOCK, bind);
+  if (listener >= 0 && listen(listener, 16) < 0) {
+    int reason = errno;
+    close(listener);
+    return -reason;
+  }
+  return listener;
+}
+
+int chost_connect(const char *directory, const char *name) { return at_socket(directory, name, 0, connect); }
+
+int chost_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 
 pid_t chost_spawn_at_terminal(const char *path, char *const argv[], char *const envp[], const char *directory,
                               int *master) {

@@ -9,7 +9,10 @@ struct Apus: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "apus",
     abstract: "Runs unmodified Linux programs on the Apus exokernel.",
-    subcommands: [Run.self, Compat.self, Test.self, Doctor.self, Bench.self, Demo.self, BPFCommand.self])
+    subcommands: [
+      Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, Compat.self, Test.self, Doctor.self, Bench.self,
+      Demo.self, BPFCommand.self,
+    ])
 
   static func main() {
     do {

@@ -48,6 +48,16 @@ void chost_terminal_restore(void);
 /* Rows and columns; 0 when it worked. */
 int chost_terminal_size(int descriptor, uint16_t *rows, uint16_t *columns);
 
+/* Locks a file for this process unless another has (flock(2)): 0 or minus an error number. */
+int chost_lock(int descriptor);
+
+/* A Unix stream socket called `name` in `directory`, however long that path is: one that listens, or one connected to
+ * it; neither blocks the caller when it accepts. A descriptor or minus an error number. */
+int chost_listen(const char *directory, const char *name);
+int chost_connect(const char *directory, const char *name);
+/* The next connection, whose descriptor never blocks; negative when there is none. */
+int chost_accept(int listener);
+
 /* Whether a virtual machine can be made with KVM: 0, or minus the error number of what failed. */
 int chost_kvm_usable(void);
 

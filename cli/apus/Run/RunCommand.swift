@@ -105,6 +105,10 @@ struct Run: ParsableCommand {
   @Flag(help: "Show the messages of the kernel and the LibOS.")
   var verbose = false
 
+  @Option(
+    help: ArgumentHelp("What ps, stop and logs call the machine; its program's name otherwise.", valueName: "name"))
+  var name: String?
+
   /// Another LibOS than build/libos.elf; the machine tests bring their own.
   @Option(help: .hidden)
   var libos: String?
@@ -124,6 +128,9 @@ struct Run: ParsableCommand {
     }
     if command.first == first, first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
     if command.first == first, first.hasPrefix("-") { throw ValidationError("unknown option '\(first)'") }
+    if let name, !MachineRegistration.isName(name) {
+      throw ValidationError("--name takes at most 32 letters, digits, dots, dashes and underscores, not '\(name)'")
+    }
     for setting in environment where setting.hasPrefix("=") || !setting.contains("=") {
       throw ValidationError("--env takes NAME=VALUE, not '\(setting)'")
     }
@@ -137,16 +144,16 @@ struct Run: ParsableCommand {
     let home = try Home()
     var words = rawTail(count: command.count)
     if words.first == Array("--".utf8) { words.removeFirst() }
-    let name = words[0]
+    let programName = words[0]
 
     let rootPath = try rootDirectory()
-    let program = bare ? nil : try Program(named: name, root: rootPath)
+    let program = bare ? nil : try Program(named: programName, root: rootPath)
     let tree = try fileTree(program, rootPath)
     let kernel = try home.kernel()
     let system: Path
     if let libos { system = Path(libos.utf8) } else { system = try home.libos() }
     let start = StartCommand(
-      settings: settings(), program: program?.path ?? name, arguments: words,
+      settings: settings(), program: program?.path ?? programName, arguments: words,
       environment: guestEnvironment())
     let image = try ImageFile(
       libos: system, tree: tree, command: start, keptAt: print ? Self.keptImagePath() : nil)
@@ -163,15 +170,25 @@ struct Run: ParsableCommand {
     line.kernelOptions = options.append
     if print { Diagnostics.write(line.shellText) }
 
+    var machine = RunningMachine()
+    machine.name = name ?? MachineRegistration.name(for: programName)
+    machine.process = getpid()
+    machine.started = Int64(time(nil))
+    machine.memory = options.memory
+    machine.processors = options.cpus
+    machine.kernel = kernel
+    machine.libos = system
+    machine.programs = [MachineRegistration.name(for: programName)]
     var session = try Session(
       line,
       SessionOptions(
-        programName: shown(name), isVerbose: verbose, timeoutSeconds: options.timeout))
+        programName: shown(programName), isVerbose: verbose, timeoutSeconds: options.timeout,
+        registration: try MachineRegistration(machine, isNamed: name != nil)))
     switch session.run() {
     case .exited(let status): return status
     case .timedOut:
       Diagnostics.say(
-        "\(shown(name)) did not end within \(Self.seconds(options.timeout ?? 0)); the machine was stopped")
+        "\(shown(programName)) did not end within \(Self.seconds(options.timeout ?? 0)); the machine was stopped")
       return Status.timeout
     case .died(let explanation):
       Diagnostics.say(explanation)

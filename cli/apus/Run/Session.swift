@@ -13,6 +13,8 @@ struct SessionOptions {
   var programName = ""
   var isVerbose = false
   var timeoutSeconds: Double?
+  /// How other commands find the machine; nil: they do not.
+  var registration: MachineRegistration?
 }
 
 /// How the machine's program ended.
@@ -49,6 +51,9 @@ struct Session: ~Copyable {
   private var exitDeadline: UInt64?
   private var deadline: UInt64?
   private var result: Outcome?
+  private let registration: MachineRegistration?
+  private let control: ControlServer
+  private var written = OutputMemory(limit: 256 << 10)
 
   private static let queueLimit = 256 << 10
   private static let inputLimit = 64 << 10
@@ -60,6 +65,10 @@ struct Session: ~Copyable {
   init(_ line: MachineLine, _ options: SessionOptions) throws(Failure) {
     signals = chost_signals()
     process = try MachineProcess(line)
+    registration = options.registration
+    let emulator = process.identifier
+    registration?.update { $0.emulator = emulator }
+    control = ControlServer(listener: registration?.listener ?? -1)
     self.options = options
     if let seconds = options.timeoutSeconds {
       deadline = Self.now() + UInt64(seconds * 1e9)
@@ -72,6 +81,7 @@ struct Session: ~Copyable {
     defer {
       restoreTerminal()
       process.end()
+      registration?.remove()
     }
     while result == nil {
       step()
@@ -98,6 +108,9 @@ struct Session: ~Copyable {
     let standardEntry = toOutput.isEmpty ? nil : add(1, POLLOUT)
     let wordsEntry = toError.isEmpty ? nil : add(2, POLLOUT)
 
+    let controlEntries = entries.count...
+    entries += control.entries
+
     let count = poll(&entries, nfds_t(entries.count), waitMilliseconds())
     guard count > 0 else {
       checkDeadlines()
@@ -106,6 +119,7 @@ struct Session: ~Copyable {
     func isReady(_ index: Int?) -> Bool { index.map { entries[$0].revents != 0 } ?? false }
 
     if isReady(signalEntry) { takeSignals() }
+    answerRequests(entries[controlEntries])
     if isReady(standardEntry) { write(toOutput: true) }
     if isReady(wordsEntry) { write(toOutput: false) }
     if isReady(machineEntry) { feedMachine() }
@@ -155,7 +169,9 @@ struct Session: ~Copyable {
 
   private mutating func take(_ record: ConsoleRecord) {
     switch record.stream {
-    case .output: toOutput.append(record.payload)
+    case .output:
+      toOutput.append(record.payload)
+      remember(record.payload)
     case .error: queueError(record.payload)
     case .exit:
       var bits: UInt32 = 0
@@ -188,6 +204,31 @@ struct Session: ~Copyable {
 
   private mutating func queueError(_ bytes: some Collection<UInt8>) {
     if streamsAreOne { toOutput.append(bytes) } else { toError.append(bytes) }
+    remember(bytes)
+  }
+
+  // MARK: other commands
+
+  /// Keeps what was written for those who ask.
+  private mutating func remember(_ bytes: some Collection<UInt8>) {
+    guard registration != nil else { return }
+    written.append(bytes, of: options.programName)
+    control.tell(bytes, of: options.programName)
+  }
+
+  private mutating func answerRequests(_ entries: ArraySlice<pollfd>) {
+    var isStopped = false
+    control.step(entries, memory: written) { request in
+      switch request.verb {
+      case "logs", "follow": return nil
+      case "programs": return options.programName + "\n"
+      case "stop":
+        isStopped = true
+        return "ok\n"
+      default: return "there is no request \(request.verb)\n"
+      }
+    }
+    if isStopped { result = .interrupted(signal: SIGTERM) }
   }
 
   private mutating func readEmulatorWords() {

@@ -52,7 +52,7 @@ final class Workshop {
       ? ["run", "--timeout", "60"] + arguments.dropFirst() : arguments
     process.environment = [
       "APUS_HOME": folder.path, "APUS_QEMU": Self.binaries.appendingPathComponent("FakeMachine").path,
-      "PATH": "/usr/bin:/bin",
+      "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": folder.path,
     ]
     process.currentDirectoryURL = folder
     process.standardInput = input
