@@ -33,6 +33,7 @@ let package = Package(
     shared("ApusImage", "core/Image"),
     shared("ApusBPF", "core/BPF", exclude: ["Tools"]),
     shared("ApusBPFTools", "core/BPF/Tools", ["ApusBPF"]),
+    shared("ApusPacketFilter", "core/PacketFilter", ["CApusABI"]),
     shared("ApusDrivers", "drivers", ["ApusABI"]),
     shared(
       "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF"]
@@ -45,6 +46,7 @@ let package = Package(
     // The host command.
     .target(name: "CHost", path: "cli/CHost"),
     .target(name: "BPFHost", dependencies: ["ApusBPF", "ApusBPFTools"], path: "cli/BPFHost"),
+    .target(name: "FilterHost", dependencies: ["ApusPacketFilter", "CApusABI"], path: "cli/FilterHost"),
     .executableTarget(
       name: "apus",
       dependencies: [
@@ -68,6 +70,7 @@ let package = Package(
     tests("LinuxTests", ["LinuxCalls"]),
     tests("ImageTests", ["CApusABI", "ApusImage"]),
     tests("BPFTests", ["ApusBPF", "ApusBPFTools", "BPFHost"], exclude: ["Cases", "Mutation"]),
+    tests("PacketFilterTests", ["ApusPacketFilter", "CApusABI", "FilterHost"]),
     tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),

@@ -301,6 +301,46 @@ struct apus_slice {
 };
 #define APUS_SLICE_FREE 0xffffffff
 
+/* Packet filters, merged: a trie whose states stand for what has been found and whose fields say where to look next.
+   Numbers of states, fields and filters start at 1; 0 is none. Masks and values are as a load of the field's width
+   sees them on this machine, which is little-endian. */
+struct apus_filter_state {
+  uint64_t key;                      /* value that leads here; above bit 32 the field that it was found in */
+  uint64_t entry;                    /* address of the code that goes on from here */
+  uint32_t hash_next;                /* next state in the same bucket */
+  uint32_t filter;                   /* the filter that ends here */
+  uint32_t next;                     /* next state behind the same field */
+  uint32_t previous;
+  uint32_t first_field;
+  uint32_t account;                  /* whose filters lie here and behind, or APUS_FILTER_ACCOUNT_MIXED */
+  uint32_t reserved[6];
+};
+#define APUS_FILTER_ACCOUNT_MIXED 0xffffffff
+#define APUS_FILTER_ACCOUNT_NONE 0xfffffffe
+struct apus_filter_field {
+  uint16_t offset;                   /* bytes behind the base */
+  uint8_t width;                     /* 1, 2 or 4 bytes */
+  uint8_t kind;                      /* APUS_ATOM_COMPARE, or APUS_ATOM_SHIFT and a count */
+  uint32_t mask;
+  uint32_t state;                    /* where it is asked */
+  uint32_t next;                     /* next field asked there */
+  uint32_t first_child;              /* states that its values lead to */
+  uint32_t children;
+  uint32_t worst;                    /* fields that a packet meets at most, from here on */
+  uint32_t reserved;
+};
+struct apus_filter {
+  uint32_t state;                    /* where it ends, or 0 */
+  uint16_t account;                  /* whose it is */
+  uint16_t reserved;
+  uint64_t hits;                     /* packets */
+};
+/* Kinds of an atom. */
+#define APUS_ATOM_COMPARE 0          /* (load & mask) == value */
+#define APUS_ATOM_SHIFT 0x80         /* base += (load & mask) << the low bits */
+_Static_assert(sizeof(struct apus_filter_state) == 64 && sizeof(struct apus_filter_field) == 32 &&
+               sizeof(struct apus_filter) == 16, "filters");
+
 /* A contract: `slice` ticks in each `period` for an environment. */
 struct apus_contract {
   uint32_t environment;              /* slot, or APUS_CONTRACT_FREE; a share is reserved until the deadline all the same */
