@@ -70,14 +70,20 @@ func memoryBytes(_ text: String) throws(Failure) -> [UInt8] {
   return bytes
 }
 
+extension Use: ExpressibleByArgument {}
+
 extension BPFCommand {
   struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Ask the verifier whether a program may run.",
       discussion: """
-        The program gets the address of its memory in r1 and its length in r2. Ends with status 1 if the program is
-        refused, and says which instruction breaks which rule, with the registers at that place.
+        With --use the program is verified for one of the kernel's uses; otherwise it gets the address of its memory
+        in r1 and its length in r2. Ends with status 1 if the program is refused, and says which instruction breaks
+        which rule, with the registers at that place.
         """)
+
+    @Option(help: "What the program is for: \(Use.all.map(\.rawValue).joined(separator: ", ")).")
+    var use: Use?
 
     @Option(help: "How many bytes of memory the program has.")
     var memorySize = 0
@@ -88,12 +94,16 @@ extension BPFCommand {
     @OptionGroup var program: ProgramArguments
 
     func run() throws {
+      guard use == nil || (memorySize == 0 && !forbidLeaks) else {
+        throw Failure(
+          sentence: "--use says what memory there is; leave --memory-size and --forbid-leaks out", status: Status.usage)
+      }
       guard memorySize >= 0, memorySize <= 1 << 20 else {
         throw Failure(sentence: "a program's memory has at most 1 MiB", status: Status.usage)
       }
       let slots = try program.program()
-      var contract = Contract.freeStanding(memoryByteCount: memorySize)
-      contract.permitsAddressLeaks = !forbidLeaks
+      var contract = use?.contract ?? Contract.freeStanding(memoryByteCount: memorySize)
+      if use == nil { contract.permitsAddressLeaks = !forbidLeaks }
       let verification = Verification(slots, for: contract)
       guard let verdict = verification.verdict else {
         for line in RunError.refused(verification).lines(slots) { Diagnostics.tell(line) }
