@@ -38,6 +38,9 @@ let package = Package(
     shared(
       "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF"]
     ),
+    // The network stack. Optimized in tests, too: they carry many streams, and it is the code that runs on the machine.
+    .target(
+      name: "ApusNet", path: "libos/Net", swiftSettings: [.strictMemorySafety(), .unsafeFlags(["-O"])]),
     // The table of Linux calls is pure; what handles them is not, and stands beside it.
     .target(
       name: "LinuxCalls", path: "libos/Linux/Calls", exclude: ["CallTable.swift", "Trace.swift"],
@@ -72,6 +75,9 @@ let package = Package(
     tests("BPFTests", ["ApusBPF", "ApusBPFTools", "BPFHost"], exclude: ["Cases", "Mutation"]),
     tests("PacketFilterTests", ["ApusPacketFilter", "CApusABI", "FilterHost"]),
     tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
+    .testTarget(
+      name: "NetTests", dependencies: ["ApusNet"], path: "tests/Unit/NetTests",
+      swiftSettings: [.unsafeFlags(["-O"])]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),
   ],

@@ -59,6 +59,7 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusABI,$(call swift_sources,abi/ApusAB
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusRuntime,$(wildcard libos/Runtime/*.swift),ApusABI))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusELF,$(call swift_sources,core/ELF),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusImage,$(filter-out core/Image/ImageLayout.swift,$(call swift_sources,core/Image)),))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNet,$(call swift_sources,libos/Net),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
 
@@ -80,7 +81,8 @@ $(B)/libos.elf: $(LIBOS_OBJECTS) tools/libos.ld
 	@echo "  link libos.elf" >&2
 	@$(LLD) -static -z max-page-size=4096 --build-id=none --gc-sections -T tools/libos.ld $(LIBOS_OBJECTS) -o $@
 
-libos: $(B)/libos.elf
+# No LibOS links the network stack yet; it is compiled for one.
+libos: $(B)/libos.elf $(L)/ApusNet.o
 
 include tools/hostile.mk
 include tools/native.mk
