@@ -56,88 +56,79 @@ private struct CallEntry {
     }
   }
 
-  /// Makes the call.
+  /// Makes the call, unless more was spent before than leaves room for it.
   ///
+  /// - Parameters:
+  ///   - spent: What the calls of the step may have cost so far; this one is added.
+  ///   - limit: What they may cost. The first call of a whole step is made whatever it costs.
   /// - Returns: What the call by itself would leave in rax; minus `APUS_CALL_GARBAGE` where that would be a fault.
-  func perform(_ call: SystemCall) -> UInt64 {
+  ///   Nothing if there is no room for it.
+  func make(_ spent: inout UInt64, upTo limit: UInt64) -> UInt64? {
+    guard let call else { return 0 &- UInt64(SystemCallError.invalid.rawValue) }
+    let cost = cost(of: call)
+    if spent + cost > limit, spent > 0 || limit < stepCost { return nil }
+    spent += cost
     ThisProcessor.environment.value.calls &+= 1
-    do throws(SystemCallError) {
-      switch try performCall(call.rawValue, arguments) {
-      case .value(let value): return value
-      case .failure(let error): return 0 &- UInt64(error.rawValue)
-      case .fault: return 0 &- UInt64(APUS_CALL_GARBAGE)
-      }
-    } catch {
-      return 0 &- UInt64(error.rawValue)
-    }
+    return perform(number, arguments)
   }
 }
 
 /// The call `batch`.
-func batch(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+func batch(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   guard a.a1 <= UInt64(APUS_BATCH_CALLS) else { throw .invalid }
-  let size = Int(a.a1) * MemoryLayout<apus_call>.stride
+  let stride = UInt64(MemoryLayout<apus_call>.stride)
+  let size = Int(a.a1 * stride)
   guard a.a0 & 7 == 0, UserMemory.isWritable(a.a0, size, root: caller.root),
     UserMemory.copyIn(a.a0, size, root: caller.root, to: kernel.calls.bytes)
-  else { return .fault(a.a0) }
+  else { throw garbage(a.a0) }
   var done: UInt64 = 0
   var spent: UInt64 = 0
   while done < a.a1 {
-    let offset = done * UInt64(MemoryLayout<apus_call>.stride)
-    let entry = CallEntry(kernel.calls.physical + offset)
-    var result = 0 &- UInt64(SystemCallError.invalid.rawValue)
-    if let call = entry.call {
-      let cost = entry.cost(of: call)
-      if done > 0, spent + cost > stepCost { break }
-      spent += cost
-      result = entry.perform(call)
-    }
-    kernel.calls[Int(offset) / 8 + 6] = result
+    let place = done * stride + 48
+    guard let result = CallEntry(kernel.calls.physical + done * stride).make(&spent, upTo: stepCost) else { break }
     done += 1
+    kernel.calls[Int(place) / 8] = result
     // A call of the list may have taken the list's own memory away: that is its caller's business.
-    _ = UserMemory.copyOut(
-      kernel.calls.bytes.part(Int(offset) + 48, 8), 8, root: caller.root, to: a.a0 + offset + 48)
+    _ = UserMemory.copyOut(kernel.calls.bytes.part(Int(place), 8), 8, root: caller.root, to: a.a0 + place)
     if Int64(bitPattern: result) < 0 { break }
   }
-  return .value(done)
+  return done
 }
 
 // MARK: Rings
 
 /// The call `ringRegister`.
-func ringRegister(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func ringRegister(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let slot = here.current
   if a.a1 == 0 {
     releaseRing(of: slot)
-    return .value(0)
+    return 0
   }
   guard a.a1 & 4095 == 0, let physical = UserMemory.translate(a.a1, root: caller.root, writable: true) else {
-    return .fault(a.a1)
+    throw garbage(a.a1)
   }
   guard kernel.environments.environments[slot].ring_frame == 0 else { throw .inUse }
   try kernel.frames.pinUarea(physical >> 12, account: try account(of: capability), by: capability)
   kernel.environments.environments[slot].ring_frame = UInt32(physical >> 12)
   kernel.environments.environments[slot].ring_done = 0
   Record<apus_ring>(physical: physical).value.completed = 0
-  return .value(0)
+  return 0
 }
 
 /// Ends the pin on an environment's ring.
 func releaseRing(of slot: UInt32) {
   let frame = kernel.environments.environments[slot].ring_frame
-  guard frame != 0 else { return }
   kernel.environments.environments[slot].ring_frame = 0
-  kernel.frames.unpin(frame)
-  pinEnded(frame)
+  unpin(frame)
 }
 
 /// The call `ringDrain`.
-func ringDrain(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func ringDrain(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let slot = a.a1 == 0 ? here.current : try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
   guard kernel.environments.environments[slot].ring_frame != 0 else { throw .noSuchResource }
-  return .value(drain(slot, upTo: stepCost))
+  return drain(slot, upTo: stepCost)
 }
 
 /// Does what waits in the running environment's own ring, if it has one, on its way out.
@@ -162,14 +153,7 @@ private func drain(_ slot: UInt32, upTo limit: UInt64) -> UInt64 {
   let waiting = ring.value.submitted &- next
   while done < min(waiting, UInt64(APUS_RING_CALLS)) {
     let place = physical + 64 + (next % UInt64(APUS_RING_CALLS)) * UInt64(MemoryLayout<apus_call>.stride)
-    let entry = CallEntry(place)
-    var result = 0 &- UInt64(SystemCallError.invalid.rawValue)
-    if let call = entry.call {
-      let cost = entry.cost(of: call)
-      if spent + cost > limit, done > 0 || limit < stepCost { break }
-      spent += cost
-      result = entry.perform(call)
-    }
+    guard let result = CallEntry(place).make(&spent, upTo: limit) else { break }
     PhysicalMemory.setShared64(place + 48, result)
     next &+= 1
     done += 1
@@ -185,22 +169,21 @@ private func drain(_ slot: UInt32, upTo limit: UInt64) -> UInt64 {
 // MARK: Waiting for any of several words
 
 /// The call `waitAny`.
-func waitAny(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+func waitAny(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   guard a.a1 >= 1, a.a1 <= UInt64(APUS_WAIT_WORDS) else { throw .invalid }
   let count = Int(a.a1)
-  guard a.a0 & 7 == 0, UserMemory.copyIn(a.a0, count * 16, root: caller.root, to: kernel.words.bytes) else {
-    return .fault(a.a0)
-  }
+  guard a.a0 & 7 == 0 else { throw garbage(a.a0) }
+  try copyIn(2 * a.a1, wordsAt: a.a0)
   for index in 0..<count {
     let address = kernel.words[2 * index]
-    guard address & 7 == 0, let physical = physicalWord(address) else { return .fault(address) }
+    guard address & 7 == 0, let physical = physicalWord(address) else { throw garbage(address) }
     kernel.words[2 * index] = physical
   }
   let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
   for index in 0..<count where PhysicalMemory.word(kernel.words[2 * index]) != kernel.words[2 * index + 1] {
-    return .value(UInt64(index))
+    return UInt64(index)
   }
-  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return .value(a.a1) }
+  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return a.a1 }
   var pinned = 0
   do throws(SystemCallError) {
     while pinned < count {

@@ -312,15 +312,9 @@ private func segment(_ image: apus_image, _ index: Int) -> apus_image_segment {
 }
 
 private func takeFrame() throws(SystemCallError) -> UInt32 {
-  let taken = try kernel.frames.allocate(under: BootName.family, account: firstAccount)
-  PhysicalMemory.zero(frame: taken.frame)
-  return taken.frame
-}
-
-/// A one-entry list, for the page-table calls.
-private struct SingleEntry: EntryList {
-  let entry: UInt64
-  subscript(index: Int) -> UInt64 { entry }
+  _ = try kernel.frames.allocate(
+    1, into: kernel.words, under: BootName.family, account: firstAccount, keepsOwn: false, memory: TableFrames())
+  return UInt32(kernel.words[0])
 }
 
 private func map(
@@ -337,8 +331,9 @@ private func map(
   }
   let flags =
     PageEntry.present | (writable ? PageEntry.writable : 0) | (executable ? 0 : PageEntry.noExecute)
+  kernel.words[0] = UInt64(frame) << 12 | flags
   _ = try kernel.tables.writeEntries(
-    SingleEntry(entry: UInt64(frame) << 12 | flags), count: 1, at: address, root: UInt64(root),
+    kernel.words, count: 1, at: address, root: UInt64(root),
     caller: PageCaller(account: firstAccount, currentRoot: 0), tables: BootName.family, mapped: BootName.family)
 }
 

@@ -25,26 +25,22 @@ struct SliceRest {
 // MARK: Calls
 
 /// The call `contract`.
-func contract(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func contract(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let slot = try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
-  guard a.a4 < UInt64(kernel.processors.count) else { throw .noSuchResource }
-  let processor = UInt32(truncatingIfNeeded: a.a4)
-  let now = apus_rdtsc()
-  let share = try kernel.processors[processor].contracts.admit(period: a.a2, slice: a.a3, now: now)
+  let processor = try processor(a.a4)
   let name = try kernel.processors[processor].contracts.make(
-    period: a.a2, slice: a.a3, share: share, for: slot, in: kernel.environments, now: now)
+    period: a.a2, slice: a.a3, for: slot, in: kernel.environments, now: apus_rdtsc())
   if processor == here.index { noticeContracts() } else { kick(processor) }
-  return .value(name)
+  return name
 }
 
 /// The call `contractEnd`.
-func contractEnd(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  let processor = Contracts<Table<apus_contract>>.processor(of: a.a1)
-  guard processor < kernel.processors.count else { throw .noSuchResource }
+func contractEnd(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  let processor = try processor(UInt64(Contracts<Table<apus_contract>>.processor(of: a.a1)))
   try kernel.processors[processor].contracts.end(a.a1, by: capability, in: kernel.environments)
-  return .value(0)
+  return 0
 }
 
 /// Ends what an environment has of contracts and of an interrupted slice, on every CPU.

@@ -23,7 +23,7 @@ func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
   var other: UInt32 = 0
   var told: UInt32 = 0
   while other < kernel.environments.highWater {
-    if kernel.environments.isLive(other) && kernel.environments.environments[other].account == account {
+    if kernel.environments.environments[other].isLive && kernel.environments.environments[other].account == account {
       if critical {
         beginDeath(other, cause: cause, rip: rip, address: address)
         let processor = kernel.environments.environments[other].running_on
@@ -82,8 +82,7 @@ private func bury(_ slot: UInt32) {
   forgetTime(of: slot)
   forgetParked(slot)
   let record = kernel.environments.environments[slot]
-  kernel.frames.unpin(record.uarea_frame)
-  pinEnded(record.uarea_frame)
+  unpin(record.uarea_frame)
   kernel.tables.releaseRoot(record.root)
   kernel.environments.vacate(slot)
 }
@@ -176,10 +175,12 @@ func reclaimStep() -> Bool {
   return true
 }
 
-/// A pin on a frame has ended: if it kept the frame of a dead account, that account is reclaimed once more.
+/// Ends a pin, unless the frame is 0: if it kept the frame of a dead account, that account is reclaimed once more.
 ///
 /// So it is when the account is being reclaimed just now, as that may have passed the frame already.
-func pinEnded(_ frame: UInt32) {
+func unpin(_ frame: UInt32) {
+  guard frame != 0 else { return }
+  kernel.frames.unpin(frame)
   guard kernel.isHolding || kernel.reclaim != nil else { return }
   let account = kernel.frames.frames[frame].account
   let isAtWork = kernel.reclaim != nil && kernel.reclaimAccount == account

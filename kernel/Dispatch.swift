@@ -13,15 +13,7 @@ struct CallArguments {
   let a0, a1, a2, a3, a4: UInt64
 }
 
-/// How a call ends, when it returns.
-enum Outcome {
-  case value(UInt64)
-  case failure(SystemCallError)
-  /// The caller broke the contract with this argument.
-  case fault(UInt64)
-}
-
-/// The rest of the way in: numbers to cases, outcomes to registers.
+/// The rest of the way in: numbers to cases, results to registers.
 @c @used func apus_system_call(
   _ a0: UInt64, _ a1: UInt64, _ a2: UInt64, _ a3: UInt64, _ a4: UInt64, _ number: UInt64
 ) -> UInt64 {
@@ -40,27 +32,33 @@ enum Outcome {
     leaveIfDead()
     settleFlushes()
   }
-  let outcome: Outcome
-  do throws(SystemCallError) {
-    outcome = try performCall(UInt32(truncatingIfNeeded: number), CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
-  } catch {
-    // What is neither free nor of its new type yet will be, once the other CPUs have passed the epoch.
-    outcome = .failure(error == .wrongType && kernel.frames.isCooling ? .flushPending : error)
-  }
-  switch outcome {
-  case .value(let value): return value
-  case .failure(let error): return 0 &- UInt64(error.rawValue)
-  case .fault(let argument):
-    raiseContractFault(argument)
-    return 0
-  }
+  let result = perform(number, CallArguments(a0: a0, a1: a1, a2: a2, a3: a3, a4: a4))
+  if result != 0 &- UInt64(APUS_CALL_GARBAGE) { return result }
+  raiseContractFault(here.garbage)
+  return 0
 }
 
 /// Makes a call by its number.
-func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let call = SystemCall(rawValue: number) else { return .fault(UInt64(number)) }
+///
+/// - Returns: What rax says: a value, or minus an error; minus `APUS_CALL_GARBAGE` if the caller broke the contract.
+@inline(__always) func perform(_ number: UInt64, _ a: CallArguments) -> UInt64 {
+  do throws(SystemCallError) { return try call(number, a) } catch {
+    // What is neither free nor of its new type yet will be, once the other CPUs have passed the epoch.
+    let told = error == .wrongType && kernel.frames.isCooling ? .flushPending : error
+    return 0 &- UInt64(told.rawValue)
+  }
+}
+
+/// The caller broke the contract with an argument: a fault, unless the call stands in a list.
+func garbage(_ argument: UInt64) -> SystemCallError {
+  here.garbage = argument
+  return .garbage
+}
+
+@inline(__always) private func call(_ number: UInt64, _ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  guard let call = SystemCall(rawValue: UInt32(truncatingIfNeeded: number)) else { throw garbage(number) }
   switch call {
-  case .null: return .value(0)
+  case .null: return 0
   case .pagesWrite: return try pagesWrite(a)
   case .pagesProtect: return try pagesProtect(a)
   case .pagesFill: return try pagesFill(a)
@@ -68,7 +66,7 @@ func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -
   case .yield: return try yield(a)
   case .sleep: return try sleep(a)
   // Transfer.S has taken these on their way here: only there are the registers that are the message.
-  case .transfer, .transferReturn, .transferAsynchronously: return .fault(UInt64(number))
+  case .transfer, .transferReturn, .transferAsynchronously: throw garbage(number)
   case .sliceAllocate: return try sliceAllocate(a)
   case .sliceFree: return try sliceFree(a)
   case .contract: return try contract(a)
@@ -82,7 +80,7 @@ func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -
   case .environmentKill: return try environmentKill(a)
   case .capabilityForge: return try capabilityForge(a)
   case .capabilityGrant: return try capabilityGrant(a)
-  case .capabilityDrop: return capabilityDrop(a)
+  case .capabilityDrop: return try capabilityDrop(a)
   case .accountLimit: return try accountLimit(a)
   case .consoleWrite: return try consoleWrite(a)
   case .consoleRead: return try consoleRead(a)
@@ -96,7 +94,7 @@ func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -
   case .batch: return try batch(a)
   case .notify:
     kickIdle()
-    return .value(0)
+    return 0
   }
 }
 
@@ -105,10 +103,46 @@ func performCall(_ number: UInt32, _ a: CallArguments) throws(SystemCallError) -
   ThisProcessor.environment.value
 }
 
+/// A capability of the caller's.
+///
+/// - Parameters:
+///   - slot: Where it lies.
+///   - argument: The argument that says so; the slot itself where it has no other part.
+/// - Returns: The capability.
+/// - Throws: `denied` if the slot is empty, `garbage` if there is none.
+@inline(__always) func ownCapability(
+  _ slot: UInt64, in argument: UInt64? = nil
+) throws(SystemCallError) -> Capability {
+  guard slot < UInt64(APUS_CAPABILITY_COUNT) else { throw garbage(argument ?? slot) }
+  guard let capability = Capability(ThisProcessor.capability(slot)) else { throw .denied }
+  return capability
+}
+
+/// Copies words of the caller's memory to where a call finds them.
+func copyIn(_ count: UInt64, wordsAt address: UInt64) throws(SystemCallError) {
+  guard count <= UInt64(WordBuffer.capacity) else { throw .invalid }
+  guard UserMemory.copyIn(address, Int(count) * 8, root: caller.root, to: kernel.words.bytes) else {
+    throw garbage(address)
+  }
+}
+
+/// A CPU by its number.
+func processor(_ number: UInt64) throws(SystemCallError) -> UInt32 {
+  guard number < UInt64(kernel.processors.count) else { throw .noSuchResource }
+  return UInt32(truncatingIfNeeded: number)
+}
+
 /// The account that a capability's resources are charged to: the first two bytes of its name.
 func account(of capability: Capability) throws(SystemCallError) -> UInt16 {
   guard capability.length >= 2, capability.name >> 48 != UInt64(APUS_ACCOUNT_REVOKED) else { throw .denied }
   return UInt16(truncatingIfNeeded: capability.name >> 48)
+}
+
+/// The account that a capability's resources are charged to, unless what it held is just being taken back.
+func accountThatTakes(_ capability: Capability) throws(SystemCallError) -> UInt16 {
+  let account = try account(of: capability)
+  if isBeingReclaimed(account) { throw .inUse }
+  return account
 }
 
 func publishFreeFrames() {
@@ -117,7 +151,7 @@ func publishFreeFrames() {
 
 // MARK: Time
 
-private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+private func yield(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   drainInPassing()
   if a.a0 == 0 {
     accountTime()
@@ -129,16 +163,16 @@ private func yield(_ a: CallArguments) throws(SystemCallError) -> Outcome {
   runDirected(to: target)
 }
 
-private func sleep(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+private func sleep(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   drainInPassing()
   var word: UInt64 = 0
   if a.a0 != 0 {
-    guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { return .fault(a.a0) }
+    guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { throw garbage(a.a0) }
     word = physical
   }
   let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
-  if word != 0, PhysicalMemory.word(word) != a.a1 { return .value(1) }
-  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return .value(1) }
+  if word != 0, PhysicalMemory.word(word) != a.a1 { return 1 }
+  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return 1 }
   if word != 0 { try pinWord(word) }
   kernel.environments.sleep(here.current, word: word, value: a.a1, deadline: a.a2)
   accountTime()
@@ -163,9 +197,7 @@ func pinWord(_ word: UInt64) throws(SystemCallError) {
 }
 
 func unpinWord(_ word: UInt64) {
-  if isKernelFrame(word >> 12) { return }
-  kernel.frames.unpin(UInt32(word >> 12))
-  pinEnded(UInt32(word >> 12))
+  if !isKernelFrame(word >> 12) { unpin(UInt32(word >> 12)) }
 }
 
 private func isKernelFrame(_ frame: UInt64) -> Bool {
@@ -175,24 +207,23 @@ private func isKernelFrame(_ frame: UInt64) -> Bool {
 /// The index that means any slice of a CPU.
 private let anySlice: UInt64 = 0xffff
 
-private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let slot = try kernel.environments.slot(of: a.a2, by: capability, needing: .write)
   let name = a.a1 == UInt64.max ? UInt64(here.index) << 16 | anySlice : a.a1
-  guard name >> 16 < UInt64(kernel.processors.count) else { throw .noSuchResource }
-  let processor = UInt32(name >> 16)
+  let processor = try processor(name >> 16)
   let index = name & 0xffff
   let slice = try kernel.processors[processor].timeline.allocate(
     index == anySlice ? nil : index, for: slot, in: kernel.environments)
   kickIdle()
-  return .value(UInt64(processor << 16 | slice))
+  return UInt64(processor << 16 | slice)
 }
 
-private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  guard a.a1 >> 16 < UInt64(kernel.processors.count) else { throw .noSuchResource }
-  try kernel.processors[UInt32(a.a1 >> 16)].timeline.free(a.a1 & 0xffff, by: capability, in: kernel.environments)
-  return .value(0)
+private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  let processor = try processor(a.a1 >> 16)
+  try kernel.processors[processor].timeline.free(a.a1 & 0xffff, by: capability, in: kernel.environments)
+  return 0
 }
 
 // MARK: Frames
@@ -200,51 +231,45 @@ private func sliceFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
 /// The most frames that one call zeroes: 64 frames are 32,768 stores.
 private let zeroingLimit: UInt64 = 64
 
-private func frameAllocate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func frameAllocate(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard a.a2 <= zeroingLimit, a.a3 & ~3 == 0 else { throw .invalid }
-  let account = try account(of: capability)
-  if isBeingReclaimed(account) { throw .inUse }
-  let count = Int(a.a2)
-  let root = caller.root
-  guard UserMemory.isWritable(a.a1, count * 8, root: root) else { return .fault(a.a1) }
+  let account = try accountThatTakes(capability)
+  guard UserMemory.isWritable(a.a1, Int(a.a2) * 8, root: caller.root) else { throw garbage(a.a1) }
   let keepsOwn = a.a3 & FrameAllocateFlags.dirty.rawValue != 0
+  var taken = Int(a.a2)
   if a.a3 & FrameAllocateFlags.named.rawValue != 0 {
-    guard UserMemory.copyIn(a.a1, count * 8, root: root, to: kernel.words.bytes) else { return .fault(a.a1) }
+    try copyIn(a.a2, wordsAt: a.a1)
     try kernel.frames.allocateNamed(
-      count, in: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
-    publishFreeFrames()
-    return .value(a.a2)
+      taken, in: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
+  } else {
+    taken = try kernel.frames.allocate(
+      taken, into: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
+    _ = UserMemory.copyOut(kernel.words.bytes, taken * 8, root: caller.root, to: a.a1)
   }
-  let taken = try kernel.frames.allocate(
-    count, into: kernel.words, under: capability, account: account, keepsOwn: keepsOwn, memory: TableFrames())
-  _ = UserMemory.copyOut(kernel.words.bytes, taken * 8, root: root, to: a.a1)
   publishFreeFrames()
-  return .value(UInt64(taken))
+  return UInt64(taken)
 }
 
-private func frameFree(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  guard a.a2 <= UInt64(WordBuffer.capacity) else { throw .invalid }
-  guard UserMemory.copyIn(a.a1, Int(a.a2) * 8, root: caller.root, to: kernel.words.bytes) else {
-    return .fault(a.a1)
-  }
+private func frameFree(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  try copyIn(a.a2, wordsAt: a.a1)
   try kernel.frames.free(Int(a.a2), of: kernel.words, by: capability)
   publishFreeFrames()
-  return .value(a.a2)
+  return a.a2
 }
 
-private func frameGuard(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func frameGuard(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard a.a2 <= 8 else { throw .invalid }
   try kernel.frames.setGuard(of: a.a1, to: a.a3, length: UInt8(a.a2), by: capability)
-  return .value(0)
+  return 0
 }
 
 // MARK: Address spaces
 
-private func tableInstall(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func tableInstall(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let account = try account(of: capability)
   if a.a3 == 4 {
     try kernel.tables.makeRoot(
@@ -253,53 +278,55 @@ private func tableInstall(_ a: CallArguments) throws(SystemCallError) -> Outcome
     try kernel.tables.installTable(
       a.a4, level: a.a3, at: a.a2, root: a.a1, account: account, by: capability)
   }
-  return .value(0)
+  return 0
 }
 
-private func tableRemove(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func tableRemove(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let account = try account(of: capability)
-  if a.a3 == 4 { return .value(UInt64(try kernel.tables.removeRoot(a.a1, account: account, by: capability))) }
+  if a.a3 == 4 { return UInt64(try kernel.tables.removeRoot(a.a1, account: account, by: capability)) }
   let removed = try kernel.tables.removeTable(
     level: a.a3, at: a.a2, root: a.a1, account: account, by: capability)
   perform(removed.maintenance, account: account)
   if kernel.frames.flushEpoch != 0 { kernel.frames.coolTable(removed.frame) }
-  return .value(UInt64(removed.frame))
+  return UInt64(removed.frame)
 }
 
-private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let tables = try caller.capability(at: a.a0 & 0xff), let mapped = try caller.capability(at: a.a0 >> 8)
-  else { return .fault(a.a0) }
-  guard a.a3 <= UInt64(WordBuffer.capacity) else { throw .invalid }
-  guard UserMemory.copyIn(a.a4, Int(a.a3) * 8, root: caller.root, to: kernel.words.bytes) else {
-    return .fault(a.a4)
-  }
-  let account = try account(of: tables)
+/// The authority over page tables and its account, and the one over the frames that they map.
+@inline(__always) func authorities(
+  _ slots: UInt64
+) throws(SystemCallError) -> (tables: Capability, frames: Capability, account: UInt16) {
+  let tables = try ownCapability(slots & 0xff, in: slots)
+  let frames = try ownCapability(slots >> 8, in: slots)
+  return (tables, frames, try account(of: tables))
+}
+
+private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let (tables, mapped, account) = try authorities(a.a0)
+  try copyIn(a.a3, wordsAt: a.a4)
   perform(
     try kernel.tables.writeEntries(
       kernel.words, count: a.a3, at: a.a2, root: a.a1,
       caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
     account: account)
-  return .value(a.a3)
+  return a.a3
 }
 
-private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   guard a.a3 >> 16 <= 0x1fff else { throw .invalid }
-  guard let tables = try caller.capability(at: a.a0 & 0xff), let mapped = try caller.capability(at: a.a0 >> 8)
-  else { return .fault(a.a0) }
-  let account = try account(of: tables)
+  let (tables, mapped, account) = try authorities(a.a0)
   perform(
     try kernel.tables.protectEntries(
       count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
       caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
     account: account)
-  return .value(a.a3 & 0xffff)
+  return a.a3 & 0xffff
 }
 
 // MARK: Environments
 
-private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard a.a3 & 4095 == 0, a.a3 < UInt64(APUS_USER_LIMIT), a.a4 <= 0xff else { throw .invalid }
   let account = try account(of: capability)
   let root = try kernel.tables.checkRoot(a.a1, account: account, by: capability)
@@ -310,15 +337,15 @@ private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> Ou
     slot, account: account, under: capability, root: root, uareaFrame: UInt32(a.a2), uareaAddress: a.a3)
   kernel.environments.environments[slot].uarea_kernel = userArea(UInt32(a.a2)).kernelAddress
   for index in 0..<UInt64(APUS_CAPABILITY_COUNT) where a.a4 >> index & 1 != 0 {
-    guard let record = caller.capabilityRecord(at: index), let capability = Capability(record) else { continue }
+    guard let capability = Capability(ThisProcessor.capability(index)) else { continue }
     // What may not be granted stays in the family.
     guard account == caller.account || capability.rights.contains(.grant) else { continue }
-    _ = kernel.environments.setCapability(capability, at: index, of: slot)
+    kernel.environments.environments[slot].setCapability(capability, at: index)
   }
-  return .value(handle)
+  return handle
 }
 
-private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> Outcome {
+private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   if a.a1 == 0 {
     let account = caller.account
     let target: UInt32? = a.a2 == 0 ? nil : try kernel.environments.slot(of: a.a2)
@@ -330,68 +357,69 @@ private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> Outc
     if let target, target != ended { runDirected(to: target) }
     runNext()
   }
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+  let capability = try ownCapability(a.a0)
   let slot = try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
   if slot == here.current { return try environmentKill(CallArguments(a0: a.a0, a1: 0, a2: 0, a3: 0, a4: 0)) }
   let account = kernel.environments.environments[slot].account
   end(slot, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
   beginReclaim(account)
-  return .value(0)
+  return 0
 }
 
 // MARK: Capabilities
 
-private func capabilityForge(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard a.a1 < UInt64(APUS_CAPABILITY_COUNT) else { return .fault(a.a1) }
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func capabilityForge(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  guard a.a1 < UInt64(APUS_CAPABILITY_COUNT) else { throw garbage(a.a1) }
+  let capability = try ownCapability(a.a0)
   guard a.a2 <= 0xffff, a.a2 & 0xff <= 8 else { throw .invalid }
   let forged = try capability.forge(
     name: a.a3, length: UInt8(a.a2 & 0xff), rights: Rights(rawValue: UInt8(a.a2 >> 8)))
-  _ = kernel.environments.setCapability(forged, at: a.a1, of: here.current)
-  return .value(0)
+  ThisProcessor.environment.value.setCapability(forged, at: a.a1)
+  return 0
 }
 
-private func capabilityGrant(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard a.a3 < UInt64(APUS_CAPABILITY_COUNT) else { return .fault(a.a3) }
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
-  guard let granted = try caller.capability(at: a.a1) else { return .fault(a.a1) }
-  _ = try kernel.environments.grant(granted, to: a.a2, at: a.a3, by: capability)
-  return .value(0)
+private func capabilityGrant(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  guard a.a3 < UInt64(APUS_CAPABILITY_COUNT) else { throw garbage(a.a3) }
+  let capability = try ownCapability(a.a0)
+  let granted = try ownCapability(a.a1)
+  try kernel.environments.grant(granted, to: a.a2, at: a.a3, by: capability)
+  return 0
 }
 
-private func capabilityDrop(_ a: CallArguments) -> Outcome {
-  guard kernel.environments.setCapability(nil, at: a.a0, of: here.current) else { return .fault(a.a0) }
-  return .value(0)
+private func capabilityDrop(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  guard a.a0 < UInt64(APUS_CAPABILITY_COUNT) else { throw garbage(a.a0) }
+  ThisProcessor.environment.value.setCapability(nil, at: a.a0)
+  return 0
 }
 
 // MARK: The console and power
 
-private func consoleWrite(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func consoleWrite(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard capability.covers(BootName.console, needing: .write) else { throw .denied }
   guard a.a3 <= UInt64(consolePayloadLimit), a.a1 <= 0xff else { throw .invalid }
-  guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return .value(0) }
-  guard UserMemory.copyIn(a.a2, Int(a.a3), root: caller.root, to: buffer) else { return .fault(a.a2) }
+  guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return 0 }
+  guard UserMemory.copyIn(a.a2, Int(a.a3), root: caller.root, to: buffer) else { throw garbage(a.a2) }
   let taken = min(Int(a.a3), kernel.console.recordLimit)
   kernel.console.send(
     stream: UInt8(a.a1), account: UInt8(truncatingIfNeeded: caller.account), buffer.part(0, taken))
-  return .value(UInt64(taken))
+  return UInt64(taken)
 }
 
-private func consoleRead(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func consoleRead(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard capability.covers(BootName.console, needing: .read) else { throw .denied }
   guard a.a2 <= 4096 else { throw .invalid }
   let bytes = kernel.console.arrived(Int(a.a2))
   let count = bytes.count
-  guard UserMemory.isWritable(a.a1, count, root: caller.root) else { return .fault(a.a1) }
+  guard UserMemory.isWritable(a.a1, count, root: caller.root) else { throw garbage(a.a1) }
   _ = UserMemory.copyOut(bytes, count, root: caller.root, to: a.a1)
   kernel.console.consume(count)
-  return .value(UInt64(count))
+  return UInt64(count)
 }
 
-private func powerOff(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+private func powerOff(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   guard capability.covers(BootName.machine, needing: .write) else { throw .denied }
   drainConsole()
   powerOff(status: UInt32(a.a1 & 0x7f))

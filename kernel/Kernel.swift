@@ -89,6 +89,8 @@ struct ProcessorState {
   var nextEvent = UInt64.max
   /// What is left of the slice that was interrupted.
   var rest = SliceRest()
+  /// The argument with which the call in progress broke the contract.
+  var garbage: UInt64 = 0
   /// Whether the running environment was told that its time ends before it is used up: what is left is kept.
   var isInterrupted = false
 

@@ -18,56 +18,36 @@ import CShims
   ThisProcessor.environment.value.calls &+= 1
   let message = Record<apus_message>(kernelAddress: message)
   do throws(SystemCallError) {
-    switch SystemCall(rawValue: UInt32(truncatingIfNeeded: number)) {
-    case .transfer: try transfer(to: target, deadline: deadline, message)
-    case .transferReturn: try goBack(message)
-    default: try transferAsynchronously(to: target, message)
-    }
+    if number == UInt64(SystemCall.transferReturn.rawValue) { try goBack(message) }
+    try transfer(to: target, waits: number == UInt64(SystemCall.transfer.rawValue), until: deadline, message)
   } catch {
     return 0 &- UInt64(error.rawValue)
   }
 }
 
+/// Lets a target go on with the message; the caller waits for it until the deadline, or does not wait.
 private func transfer(
-  to handle: UInt64, deadline: UInt64, _ message: Record<apus_message>
+  to handle: UInt64, waits: Bool, until deadline: UInt64, _ message: Record<apus_message>
 ) throws(SystemCallError) -> Never {
   let caller = here.current
-  let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: true)
-  let area = try acceptingArea(of: target)
-  let now = apus_rdtsc()
-  guard here.grace == 0, deadline > now else { throw .expired }
-  area.value.accepting &= ~1
-  wake(target)
-  kernel.environments.beginTransfer(to: target, from: caller, deadline: deadline)
-  setSliceEnd(for: target, now: now)
-  message.value.rax = UInt64(APUS_TRANSFER_CALL)
-  message.value.rdi = kernel.environments.environments[caller].handle
-  message.value.rsi = deadline
-  enter(target, message, area.value.protected_entry, area.value.protected_stack)
-}
-
-private func transferAsynchronously(
-  to handle: UInt64, _ message: Record<apus_message>
-) throws(SystemCallError) -> Never {
-  let caller = here.current
-  let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: false)
-  let area = try acceptingArea(of: target)
-  guard here.grace == 0 else { throw .expired }
-  area.value.accepting &= ~1
-  wake(target)
-  kernel.environments.moveProcessor(from: caller, to: target)
-  setSliceEnd(for: target, now: apus_rdtsc())
-  message.value.rax = UInt64(APUS_TRANSFER_ASYNCHRONOUS)
-  message.value.rdi = kernel.environments.environments[caller].handle
-  message.value.rsi = 0
-  enter(target, message, area.value.protected_entry, area.value.protected_stack)
-}
-
-/// The u-area of a target that says that it can be entered.
-private func acceptingArea(of slot: UInt32) throws(SystemCallError) -> Record<apus_uarea> {
-  let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[slot].uarea_kernel)
+  let target = try kernel.environments.checkTransfer(to: handle, from: caller, waits: waits)
+  let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[target].uarea_kernel)
   guard area.value.accepting & 1 != 0 else { throw .inUse }
-  return area
+  let now = apus_rdtsc()
+  guard here.grace == 0, !waits || deadline > now else { throw .expired }
+  area.value.accepting &= ~1
+  wake(target)
+  if waits {
+    kernel.environments.beginTransfer(to: target, from: caller, deadline: deadline)
+    message.value.rax = UInt64(APUS_TRANSFER_CALL)
+    message.value.rsi = deadline
+  } else {
+    kernel.environments.moveProcessor(from: caller, to: target)
+    message.value.rax = UInt64(APUS_TRANSFER_ASYNCHRONOUS)
+    message.value.rsi = 0
+  }
+  setSliceEnd(for: target, now: now)
+  enter(target, from: caller, message, area.value.protected_entry, area.value.protected_stack)
 }
 
 /// Where nobody waits any longer the return goes nowhere, and the slice on to whoever is next.
@@ -83,16 +63,18 @@ private func goBack(_ message: Record<apus_message>) throws(SystemCallError) -> 
   }
   setSliceEnd(for: caller, now: apus_rdtsc())
   message.value.rax = UInt64(APUS_TRANSFER_REPLY)
-  message.value.rdi = kernel.environments.environments[callee].handle
   message.value.rsi = 0
   let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[caller].uarea_kernel)
-  enter(caller, message, area.value.reply_entry, area.value.reply_stack)
+  enter(caller, from: callee, message, area.value.reply_entry, area.value.reply_stack)
 }
 
 /// Lets an environment go on with a message.
 ///
 /// The time stays charged to whom it was before.
-private func enter(_ slot: UInt32, _ message: Record<apus_message>, _ entry: UInt64, _ stack: UInt64) -> Never {
+private func enter(
+  _ slot: UInt32, from sender: UInt32, _ message: Record<apus_message>, _ entry: UInt64, _ stack: UInt64
+) -> Never {
+  message.value.rdi = kernel.environments.environments[sender].handle
   let root = here.loadedRoot
   load(slot)
   // As Transfer.S: another address space sees none of the vector registers, one family or two.

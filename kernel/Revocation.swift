@@ -36,8 +36,8 @@ private func held(_ kind: RevocationKind, by account: UInt16) -> UInt32 {
 }
 
 /// `revoke`: see SystemCall.swift.
-func revoke(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func revoke(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let account = try liveAccount(a.a1)
   guard dominates(capability, account, above: false) else { throw .denied }
   guard let kind = RevocationKind(rawValue: a.a2), a.a3 > 0, a.a3 <= UInt64(UInt32.max), a.a4 > apus_rdtsc() else {
@@ -48,24 +48,24 @@ func revoke(_ a: CallArguments) throws(SystemCallError) -> Outcome {
     UInt32(truncatingIfNeeded: a.a3), of: kind, from: account, held: held, deadline: a.a4,
     requester: ThisProcessor.environment.value.account, authority: capability.length)
   tellOfRevocation(account, kind, held: held)
-  return .value(UInt64(count))
+  return UInt64(count)
 }
 
 /// `guaranteedMinimum`: see SystemCall.swift.
-func guaranteedMinimum(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func guaranteedMinimum(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let account = try liveAccount(a.a1)
   guard dominates(capability, account, above: true) else { throw .denied }
   guard let kind = RevocationKind(rawValue: a.a2), a.a3 <= UInt64(UInt32.max) else { throw .invalid }
   try kernel.revocations.setMinimum(UInt32(truncatingIfNeeded: a.a3), of: kind, account: account)
-  return .value(0)
+  return 0
 }
 
 /// `repossessionVector`: see SystemCall.swift.
-func repossessionVector(_ a: CallArguments) throws(SystemCallError) -> Outcome {
-  guard let capability = try caller.capability(at: a.a0) else { return .fault(a.a0) }
+func repossessionVector(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
   let account = kernel.environments.environments[here.current].account
-  _ = try kernel.revocations.vacantIndex(for: account)
+  _ = try kernel.revocations.record(of: account)
   var frame: UInt32 = 0
   if a.a1 != UInt64.max {
     try kernel.frames.pinUarea(a.a1, account: account, by: capability)
@@ -75,20 +75,14 @@ func repossessionVector(_ a: CallArguments) throws(SystemCallError) -> Outcome {
     vector.value.overflow = 0
     vector.value.consumed = 0
   }
-  endVector(try kernel.revocations.setVector(frame, of: account))
-  return .value(0)
+  unpin(try kernel.revocations.setVector(frame, of: account))
+  return 0
 }
 
 private func vectorPage(_ frame: UInt32) -> Record<apus_repossession> { Record(physical: UInt64(frame) << 12) }
 
-private func endVector(_ frame: UInt32) {
-  guard frame != 0 else { return }
-  kernel.frames.unpin(frame)
-  pinEnded(frame)
-}
-
 /// An account has no environment left.
-func forgetRevocations(of account: UInt16) { endVector(kernel.revocations.forget(account)) }
+func forgetRevocations(of account: UInt16) { unpin(kernel.revocations.forget(account)) }
 
 // MARK: Telling
 
@@ -97,20 +91,14 @@ private func tellOfRevocation(_ account: UInt16, _ kind: RevocationKind, held: U
   guard let index = kernel.revocations.index(of: account) else { return }
   let count = kernel.revocations.outstanding(kind, from: account, held: held)
   let deadline = kernel.revocations.records[index][kind].deadline
-  var slot: UInt32 = 0
-  while slot < kernel.environments.highWater {
-    let state = kernel.environments.environments[slot].state
-    let isAsleep = state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-    let isLive = isAsleep || state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_CALLING)
-    if isLive, kernel.environments.environments[slot].account == account {
-      let area = userArea(kernel.environments.environments[slot].uarea_frame)
-      area.value.revocation_kind = kind.rawValue
-      area.value.revocation_count = UInt64(count)
-      area.value.revocation_deadline = deadline
-      area.value.pending |= UInt64(APUS_PENDING_REVOCATION)
-      if isAsleep, area.value.revocation_entry != 0 { wake(slot) }
-    }
-    slot += 1
+  kernel.environments.forEachLive(of: account) { slot in
+    let area = userArea(kernel.environments.environments[slot].uarea_frame)
+    area.value.revocation_kind = kind.rawValue
+    area.value.revocation_count = UInt64(count)
+    area.value.revocation_deadline = deadline
+    area.value.pending |= UInt64(APUS_PENDING_REVOCATION)
+    let isAsleep = kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+    if isAsleep, area.value.revocation_entry != 0 { wake(slot) }
   }
   kickIdle()
 }
@@ -243,9 +231,7 @@ private func giveBack() {
 private func takeSlices(_ due: DueRevocation, held: UInt32, listed: Int) {
   var left = held - due.allowed
   for index in 0..<listed where left > 0 {
-    let entry = kernel.words[index]
-    guard entry >> UInt64(APUS_REPOSSESSION_KIND_SHIFT) == RevocationKind.slices.rawValue else { continue }
-    if takeSlice(entry & (1 << UInt64(APUS_REPOSSESSION_KIND_SHIFT) - 1), due) { left -= 1 }
+    if let number = RevocationKind.slices.number(in: kernel.words[index]), takeSlice(number, due) { left -= 1 }
   }
   let processor = kernel.repossessedProcessor
   var number = UInt64(kernel.processors[processor].timeline.highWater)
@@ -263,8 +249,7 @@ private func takeSlices(_ due: DueRevocation, held: UInt32, listed: Int) {
 private func takeSlice(_ name: UInt64, _ due: DueRevocation) -> Bool {
   guard name >> 16 < UInt64(kernel.processors.count) else { return false }
   let processor = UInt32(truncatingIfNeeded: name >> 16)
-  guard
-    kernel.processors[processor].timeline.repossess(name & 0xffff, from: due.account, in: kernel.environments)
+  guard kernel.processors[processor].timeline.repossess(name & 0xffff, from: due.account, in: kernel.environments)
   else { return false }
   note(due.index, .slices, name)
   return true

@@ -2,6 +2,7 @@
 // Scheduler.swift: the CPU goes round its timeline. Nothing here chooses: position on the timeline is the policy.
 
 import ApusABI
+import ApusCapabilities
 import ApusMachine
 import ApusResources
 import CApusABI
@@ -253,10 +254,10 @@ func startFirst(root: UInt32, uarea: UInt32, entry: UInt64) throws(SystemCallErr
     slot, account: firstAccount, under: BootName.family, root: root, uareaFrame: uarea,
     uareaAddress: UInt64(APUS_LIBOS_BASE))
   kernel.environments.environments[slot].uarea_kernel = userArea(uarea).kernelAddress
-  _ = kernel.environments.setCapability(BootName.family, at: 0, of: slot)
-  _ = kernel.environments.setCapability(BootName.console, at: 1, of: slot)
-  _ = kernel.environments.setCapability(BootName.machine, at: 2, of: slot)
-  _ = kernel.environments.setCapability(BootName.root, at: 3, of: slot)
+  kernel.environments.environments[slot].setCapability(BootName.family, at: 0)
+  kernel.environments.environments[slot].setCapability(BootName.console, at: 1)
+  kernel.environments.environments[slot].setCapability(BootName.machine, at: 2)
+  kernel.environments.environments[slot].setCapability(BootName.root, at: 3)
   _ = try here.timeline.allocate(nil, for: slot, in: kernel.environments)
   let area = userArea(uarea)
   area.value.slice_begin_entry = entry

@@ -20,7 +20,7 @@ private func record(of index: UInt32) -> Record<apus_cpu> {
 func loadedRoot(of index: UInt32) -> UInt64 { record(of: index).value.loaded_root }
 
 /// Brings the translation caches up to date after a change of an account's tables.
-func perform(_ maintenance: Maintenance, account: UInt16) {
+@inline(__always) func perform(_ maintenance: Maintenance, account: UInt16) {
   switch maintenance {
   case .none: return
   case .range(let address, let count): invalidate(from: address, count)

@@ -184,4 +184,6 @@ public enum SystemCallError: UInt8, Error {
   case quotaExceeded = 10
   /// Another CPU may still use an old translation to the frame: call again, it takes microseconds.
   case flushPending = 11
+  /// In a list or a ring only: the caller broke the contract, which by itself would be a fault.
+  case garbage = 255
 }

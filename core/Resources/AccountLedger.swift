@@ -11,18 +11,10 @@ import ApusABI
 import ApusCapabilities
 import CApusABI
 
-/// The account table: one record for each account, by its number.
-public protocol AccountStorage {
-  /// How many accounts there are; at most 65,536. Numbers from here on can hold nothing.
-  var count: UInt32 { get }
-  /// The record of an account.
-  subscript(account: UInt32) -> apus_account { get nonmutating set }
-}
-
 extension apus_account {
   /// The budget of a kind.
   public subscript(kind: AccountKind) -> apus_budget {
-    get {
+    @inline(__always) get {
       switch kind {
       case .frames: frames
       case .environments: environments
@@ -30,7 +22,7 @@ extension apus_account {
       case .time: time
       }
     }
-    set {
+    @inline(__always) set {
       switch kind {
       case .frames: frames = newValue
       case .environments: environments = newValue
@@ -47,7 +39,9 @@ extension apus_budget {
 }
 
 /// The budgets of all accounts.
-public struct AccountLedger<Accounts: AccountStorage> {
+///
+/// The table has one record for each account, by its number, at most 65,536. Numbers beyond it can hold nothing.
+public struct AccountLedger<Accounts: RecordTable<apus_account>> {
   /// The records.
   public let accounts: Accounts
 
@@ -74,12 +68,7 @@ public struct AccountLedger<Accounts: AccountStorage> {
   @inline(__always) func book(_ kind: AccountKind, _ count: UInt32, to account: UInt16) {
     // An account beyond the table can take nothing, and is not there to be booked on.
     guard UInt32(account) < accounts.count else { return }
-    switch kind {
-    case .frames: accounts[UInt32(account)].frames.used &+= count
-    case .environments: accounts[UInt32(account)].environments.used &+= count
-    case .slices: accounts[UInt32(account)].slices.used &+= count
-    case .time: accounts[UInt32(account)].time.used &+= count
-    }
+    accounts[UInt32(account)][kind].used &+= count
   }
 
   /// Books that an account gave something back.
@@ -88,12 +77,7 @@ public struct AccountLedger<Accounts: AccountStorage> {
   /// account can take nothing more. The tests hold the books to be exact.
   @inline(__always) public func release(_ kind: AccountKind, _ count: UInt32, of account: UInt16) {
     guard UInt32(account) < accounts.count else { return }
-    switch kind {
-    case .frames: accounts[UInt32(account)].frames.used &-= count
-    case .environments: accounts[UInt32(account)].environments.used &-= count
-    case .slices: accounts[UInt32(account)].slices.used &-= count
-    case .time: accounts[UInt32(account)].time.used &-= count
-    }
+    accounts[UInt32(account)][kind].used &-= count
   }
 
   /// Gives an account what nobody had before: at boot only.

@@ -40,7 +40,7 @@ public struct ContractLimits: Sendable {
 }
 
 /// The contracts of a CPU.
-public struct Contracts<Records: ContractStorage> {
+public struct Contracts<Records: RecordTable<apus_contract>> {
   /// The records.
   public let records: Records
   /// What is admitted.
@@ -101,13 +101,13 @@ public struct Contracts<Records: ContractStorage> {
   ///
   /// - Returns: Its share, in millionths, the switch counted.
   /// - Throws: `invalid` for a period or slice outside the limits or a slice longer than the period; `exhausted` if the
-  ///   CPU's shares would be exceeded, or no record is free.
+  ///   CPU's shares would be exceeded.
   public func admit(period: UInt64, slice: UInt64, now: UInt64) throws(SystemCallError) -> UInt32 {
     guard period >= limits.shortestPeriod, period <= limits.longestPeriod, slice >= limits.shortestSlice,
       slice <= period
     else { throw .invalid }
     let share = ((slice + limits.switchCost) * 1_000_000 + period - 1) / period
-    guard self.share(now: now) + share <= limits.shareLimit, vacant(now: now) != nil else { throw .exhausted }
+    guard self.share(now: now) + share <= limits.shareLimit else { throw .exhausted }
     return UInt32(truncatingIfNeeded: share)
   }
 
@@ -117,14 +117,16 @@ public struct Contracts<Records: ContractStorage> {
     return index < records.count ? index : nil
   }
 
-  /// Makes a contract that `admit` has admitted; its first period begins when the environment is next found ready.
+  /// Makes a contract if it can be admitted; its first period begins when the environment is next found ready.
   ///
   /// - Returns: Its name.
-  /// - Throws: `quotaExceeded` if the budget of the environment's account has no room for the share.
-  public mutating func make<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    period: UInt64, slice: UInt64, share: UInt32, for slot: UInt32, in table: EnvironmentTable<Environments, Accounts>,
+  /// - Throws: What `admit` throws; `exhausted` if no record is free; `quotaExceeded` if the budget of the environment's account has no room for the share.
+  public mutating func make(
+    period: UInt64, slice: UInt64, for slot: UInt32,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>,
     now: UInt64
   ) throws(SystemCallError) -> UInt64 {
+    let share = try admit(period: period, slice: slice, now: now)
     guard let index = vacant(now: now) else { throw .exhausted }
     let account = table.environments[slot].account
     try table.accounts.charge(.time, share, to: account)
@@ -145,25 +147,24 @@ public struct Contracts<Records: ContractStorage> {
   ///
   /// - Throws: `noSuchResource` if the name is of no contract in force, `denied` if the capability does not reach its
   ///   environment with the right to write.
-  public func end<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ name: UInt64, by capability: Capability, in table: EnvironmentTable<Environments, Accounts>
+  public func end(
+    _ name: UInt64, by capability: Capability,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) throws(SystemCallError) {
     let index = try index(of: name)
-    let slot = records[index].environment
-    guard
-      capability.dominates(
-        guard: table.environments[slot].guard, length: table.environments[slot].guard_length, needing: .write)
-    else { throw .denied }
+    guard table.environments[records[index].environment].isReached(by: capability, needing: .write) else {
+      throw .denied
+    }
     release(index, table.accounts)
   }
 
-  private func release<Accounts: AccountStorage>(_ index: UInt32, _ accounts: AccountLedger<Accounts>) {
+  private func release(_ index: UInt32, _ accounts: AccountLedger<some RecordTable<apus_account>>) {
     accounts.release(.time, records[index].share, of: records[index].account)
     records[index].environment = UInt32(APUS_CONTRACT_FREE)
   }
 
   /// Ends all contracts of an environment that has died, and every use that it has of others'.
-  public func endAll<Accounts: AccountStorage>(of slot: UInt32, accounts: AccountLedger<Accounts>) {
+  public func endAll(of slot: UInt32, accounts: AccountLedger<some RecordTable<apus_account>>) {
     for index in 0..<highWater {
       if records[index].user == slot { records[index].user = records[index].environment }
       if records[index].environment == slot { release(index, accounts) }

@@ -18,8 +18,21 @@ public enum Turn: Equatable, Sendable {
   case forfeits
 }
 
+extension apus_environment {
+  /// Whether the environment can still run.
+  public var isLive: Bool {
+    state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_SLEEPING)
+      || state == UInt32(APUS_ENVIRONMENT_CALLING)
+  }
+
+  /// Whether a capability reaches the environment.
+  func isReached(by capability: Capability, needing rights: Rights) -> Bool {
+    capability.dominates(guard: self.guard, length: guard_length, needing: rights)
+  }
+}
+
 /// The table of environments.
-public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: AccountStorage> {
+public struct EnvironmentTable<Environments: RecordTable<apus_environment>, Accounts: RecordTable<apus_account>> {
   /// The records.
   public let environments: Environments
   /// Who is charged for the slots, and for slices.
@@ -36,22 +49,17 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
 
   // MARK: Handles
 
-  /// The handle of the environment in a slot.
-  public func handle(of slot: UInt32) -> UInt64 {
-    UInt64(environments[slot].generation) << 32 | UInt64(slot + 1)
-  }
-
   /// The slot of a live environment.
   ///
   /// - Throws: `noSuchResource` if the handle names no environment, or one that is dead.
   public func slot(of handle: UInt64) throws(SystemCallError) -> UInt32 {
     let number = UInt32(truncatingIfNeeded: handle)
     guard number != 0, number <= environments.count else { throw .noSuchResource }
-    let record = environments[number - 1]
-    guard UInt64(record.generation) == handle >> 32, Self.isLive(record) else {
+    let slot = number - 1
+    guard UInt64(environments[slot].generation) == handle >> 32, environments[slot].isLive else {
       throw .noSuchResource
     }
-    return number - 1
+    return slot
   }
 
   /// The slot of a live environment that a capability reaches.
@@ -61,47 +69,23 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
     of handle: UInt64, by capability: Capability, needing rights: Rights
   ) throws(SystemCallError) -> UInt32 {
     let slot = try slot(of: handle)
-    let record = environments[slot]
-    guard
-      capability.dominates(guard: record.guard, length: record.guard_length, needing: rights)
-    else { throw .denied }
+    guard environments[slot].isReached(by: capability, needing: rights) else { throw .denied }
     return slot
-  }
-
-  /// Whether the slot has an environment that can still run.
-  public func isLive(_ slot: UInt32) -> Bool {
-    let state = environments[slot].state
-    return state == UInt32(APUS_ENVIRONMENT_RUNNABLE) || state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-      || state == UInt32(APUS_ENVIRONMENT_CALLING)
-  }
-
-  private static func isLive(_ record: apus_environment) -> Bool {
-    record.state == UInt32(APUS_ENVIRONMENT_RUNNABLE)
-      || record.state == UInt32(APUS_ENVIRONMENT_SLEEPING)
-      || record.state == UInt32(APUS_ENVIRONMENT_CALLING)
   }
 
   // MARK: Life
 
-  /// How many slots an account holds, dying environments included.
-  public func count(of account: UInt16) -> UInt32 {
-    var count: UInt32 = 0
-    for slot in 0..<highWater
-    where environments[slot].state != UInt32(APUS_ENVIRONMENT_FREE)
-      && environments[slot].account == account
-    {
-      count += 1
-    }
-    return count
+  /// Tells of each environment of an account that can still run.
+  ///
+  /// - Complexity: O(slots that were ever in use).
+  public func forEachLive(of account: UInt16, _ body: (UInt32) -> Void) {
+    for slot in 0..<highWater where environments[slot].account == account && environments[slot].isLive { body(slot) }
   }
 
   /// How many environments of an account can still run: at 0 its resources can be reclaimed.
   public func liveCount(of account: UInt16) -> UInt32 {
     var count: UInt32 = 0
-    for slot in 0..<highWater
-    where Self.isLive(environments[slot]) && environments[slot].account == account {
-      count += 1
-    }
+    forEachLive(of: account) { _ in count += 1 }
     return count
   }
 
@@ -124,8 +108,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
   /// - Returns: Its handle.
   /// - Precondition: `vacantSlot` returned the slot and nothing was changed since.
   public mutating func occupy(
-    _ slot: UInt32, account: UInt16, under owner: Capability, root: UInt32, uareaFrame: UInt32,
-    uareaAddress: UInt64
+    _ slot: UInt32, account: UInt16, under owner: Capability, root: UInt32, uareaFrame: UInt32, uareaAddress: UInt64
   ) -> UInt64 {
     precondition(environments[slot].state == UInt32(APUS_ENVIRONMENT_FREE))
     var record = apus_environment()
@@ -142,7 +125,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
     environments[slot] = record
     accounts.book(.environments, 1, to: account)
     highWater = max(highWater, slot + 1)
-    return handle(of: slot)
+    return record.handle
   }
 
   /// Marks an environment dead; its slot stays taken until `vacate`, and its handle names nothing.
@@ -150,10 +133,8 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
   /// - Returns: Whose protected calls that ends.
   /// - Precondition: The environment is live.
   @discardableResult
-  public func beginDeath(
-    _ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64
-  ) -> CutTransfers {
-    precondition(Self.isLive(environments[slot]))
+  public func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) -> CutTransfers {
+    precondition(environments[slot].isLive)
     let cut = cutTransfers(of: slot)
     environments[slot].state = UInt32(APUS_ENVIRONMENT_DYING)
     environments[slot].last_cause = cause
@@ -174,9 +155,7 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
     environments[slot].state = UInt32(APUS_ENVIRONMENT_FREE)
     environments[slot].generation = (environments[slot].generation & 0x7fff_ffff) + 1
     environments[slot].capabilities = apus_environment().capabilities
-    while highWater > 0, environments[highWater - 1].state == UInt32(APUS_ENVIRONMENT_FREE) {
-      highWater -= 1
-    }
+    while highWater > 0, environments[highWater - 1].state == UInt32(APUS_ENVIRONMENT_FREE) { highWater -= 1 }
   }
 
   // MARK: Sleeping
@@ -233,26 +212,18 @@ public struct EnvironmentTable<Environments: EnvironmentStorage, Accounts: Accou
 
   // MARK: Capability lists
 
-  /// Writes a slot of an environment's capability list.
-  ///
-  /// - Returns: Whether there is such a slot.
-  public func setCapability(_ capability: Capability?, at index: UInt64, of slot: UInt32) -> Bool {
-    environments[slot].setCapabilityRecord(
-      capability?.record ?? apus_capability(), at: index)
-  }
-
   /// Copies a capability into another environment's list.
   ///
   /// `capability` has to reach the environment with the right to write; `granted` has to hold the right to be
   /// granted.
   ///
-  /// - Returns: Whether the target has such a slot; nothing changed if not.
   /// - Throws: `noSuchResource`, `denied`.
+  /// - Precondition: There is such a slot.
   public func grant(
     _ granted: Capability, to handle: UInt64, at index: UInt64, by capability: Capability
-  ) throws(SystemCallError) -> Bool {
+  ) throws(SystemCallError) {
     let slot = try slot(of: handle, by: capability, needing: .write)
     guard granted.rights.contains(.grant) else { throw .denied }
-    return setCapability(granted, at: index, of: slot)
+    environments[slot].setCapability(granted, at: index)
   }
 }

@@ -13,14 +13,11 @@ extension FrameLedger {
   public func setGuard(
     of frame: UInt64, to name: UInt64, length: UInt8, by capability: Capability
   ) throws(SystemCallError) {
-    guard frame < UInt64(frames.count) else { throw .noSuchResource }
-    let frame = UInt32(truncatingIfNeeded: frame)
+    let frame = try frames.number(frame)
     let record = frames[frame]
     guard record.isOrdinary else { throw .wrongType }
     guard record.isReached(by: capability, needing: .write) else { throw .denied }
-    guard length <= 8, name & ~nameMask(length: length) == 0, length > record.guard_length else {
-      throw .invalid
-    }
+    guard length <= 8, name & ~nameMask(length: length) == 0, length > record.guard_length else { throw .invalid }
     guard (name ^ record.guard) & nameMask(length: record.guard_length) == 0 else { throw .denied }
     frames[frame].guard = name
     frames[frame].guard_length = length
@@ -31,12 +28,10 @@ extension FrameLedger {
   /// - Throws: `noSuchResource` if it is no frame, `wrongType` if it is not ordinary, `exhausted` if the frame has
   ///   as many pins as its record can count.
   public func pin(_ frame: UInt64) throws(SystemCallError) {
-    guard frame < UInt64(frames.count) else { throw .noSuchResource }
-    let frame = UInt32(truncatingIfNeeded: frame)
-    let record = frames[frame]
-    guard record.isOrdinary else { throw .wrongType }
-    guard record.pins < UInt16.max else { throw .exhausted }
-    frames[frame].pins = record.pins + 1
+    let frame = try frames.number(frame)
+    guard frames[frame].isOrdinary else { throw .wrongType }
+    guard frames[frame].pins < UInt16.max else { throw .exhausted }
+    frames[frame].pins += 1
   }
 
   /// Ends one pin.
@@ -50,15 +45,8 @@ extension FrameLedger {
   ///
   /// - Throws: `noSuchResource` or `wrongType` if it is no ordinary frame, `denied` if it is another account's or
   ///   the capability does not reach it with the right to write, `exhausted` as for `pin`.
-  public func pinUarea(
-    _ frame: UInt64, account: UInt16, by capability: Capability
-  ) throws(SystemCallError) {
-    guard frame < UInt64(frames.count) else { throw .noSuchResource }
-    let record = frames[UInt32(truncatingIfNeeded: frame)]
-    guard record.isOrdinary else { throw .wrongType }
-    guard record.account == account, record.isReached(by: capability, needing: .write) else {
-      throw .denied
-    }
+  public func pinUarea(_ frame: UInt64, account: UInt16, by capability: Capability) throws(SystemCallError) {
+    _ = try frames.owned(frame, type: FrameType.ordinary, account: account, by: capability)
     try pin(frame)
   }
 }

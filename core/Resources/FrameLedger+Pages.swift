@@ -9,22 +9,6 @@ import ApusABI
 import ApusCapabilities
 import CApusABI
 
-/// Pages that were given frames.
-public struct FilledPages: Equatable, Sendable {
-  /// The frame of the first page.
-  public let first: UInt32
-  /// How many pages.
-  public let count: UInt32
-}
-
-/// Pages that were unmapped.
-public struct ReleasedPages: Equatable, Sendable {
-  /// How many pages, of whatever kind, lie behind the call.
-  public let count: UInt64
-  /// What the translation caches need.
-  public let maintenance: Maintenance
-}
-
 extension FrameLedger {
   /// The most pages that one call fills: 64 frames are 32,768 stores.
   public static var fillLimit: UInt64 { 64 }
@@ -35,7 +19,7 @@ extension FrameLedger {
   /// Takes free frames, whichever, and maps them zeroed at consecutive addresses where nothing is mapped.
   ///
   /// `tables` has to reach the root's guard with the right to write; the frames are guarded by the name of `owner`
-  /// and charged to `account`. Fewer than `count` pages are filled at the end of a table, or when memory or the
+  /// and charged to `charging`. Fewer than `count` pages are filled at the end of a table, or when memory or the
   /// account's budget runs out.
   ///
   /// - Returns: The first frame, and how many pages were filled.
@@ -43,50 +27,35 @@ extension FrameLedger {
   ///   `checkRoot` throws; `denied` if `owner` cannot write or, for readable pages, read; `noTable`; `inUse` if
   ///   a page of the range is mapped; `exhausted`; `quotaExceeded`.
   public mutating func fillPages<Memory: TableMemory>(
-    _ count: UInt64, at address: UInt64, root: UInt64, bits: UInt64, account: UInt16,
-    tables capability: Capability, owner: Capability, charging: UInt16,
-    in tables: PageTables<Frames, Memory>
-  ) throws(SystemCallError) -> FilledPages {
-    guard count &- 1 < Self.fillLimit, address < PageTables<Frames, Memory>.userLimit,
-      address & 0xfff == 0, count << 12 <= PageTables<Frames, Memory>.userLimit &- address,
-      bits & ~(PageEntry.changeable | PageEntry.present) == 0, bits & PageEntry.present != 0
-    else { throw .invalid }
-    let root = try tables.checkRoot(root, account: account, by: capability)
+    _ count: UInt64, at address: UInt64, root: UInt64, bits: UInt64, account: UInt16, tables capability: Capability,
+    owner: Capability, charging: UInt16, in tables: PageTables<Frames, Memory>
+  ) throws(SystemCallError) -> (first: UInt32, count: Int) {
+    guard count &- 1 < Self.fillLimit, bits & ~PageEntry.changeable == PageEntry.present else { throw .invalid }
+    let root = try tables.checkRange(count, at: address, root: root, account: account, by: capability)
     guard owner.rights.contains(.read.union(.write)) else { throw .denied }
-    guard let path = tables.walk(root: root, address: address, to: 1) else { throw .noTable }
-    let index = PageTables<Frames, Memory>.index(of: address, level: 1)
-    var wanted = min(Int(truncatingIfNeeded: count), 512 &- index)
-    var offset = 0
-    while offset < wanted {
-      guard tables.memory.entry(path.table, index &+ offset) == 0 else { throw .inUse }
-      offset &+= 1
+    guard let run = tables.run(at: address, upTo: count, root: root) else { throw .noTable }
+    for index in run.index..<run.index &+ run.count {
+      guard tables.memory.entry(run.table, index) == 0 else { throw .inUse }
     }
-    guard freeHead != noFrame else { throw isCooling ? .flushPending : .exhausted }
-    let room = accounts.room(.frames, of: charging)
-    guard room > 0 else { throw .quotaExceeded }
-    wanted = min(wanted, Int(truncatingIfNeeded: min(room, freeCount)))
-    accounts.book(.frames, UInt32(truncatingIfNeeded: wanted), to: charging)
-
     let first = freeHead
-    let entryBits = bits | PageEntry.user
-    let writable: UInt32 = bits & PageEntry.writable != 0 ? 1 : 0
-    offset = 0
-    while offset < wanted {
+    let granted = try chargeUp(to: run.count, charging)
+    fill(
+      TableRun(table: run.table, index: run.index, count: granted), bits, owner: owner, account: charging, in: tables)
+    return (first, granted)
+  }
+
+  /// Maps free frames, zeroed, which have been charged.
+  @inline(__always) private mutating func fill<Memory: TableMemory>(
+    _ run: TableRun, _ bits: UInt64, owner: Capability, account: UInt16, in tables: PageTables<Frames, Memory>
+  ) {
+    for offset in 0..<run.count {
       let frame = freeHead
-      freeHead = frames[frame].mappings
-      frames[frame].guard = owner.name
-      frames[frame].guard_length = owner.length
+      _ = take(frame, under: owner, account: account)
       frames[frame].mappings = 1
-      frames[frame].writable_mappings = writable
-      frames[frame].account = charging
-      frames[frame].type = FrameType.ordinary
+      frames[frame].writable_mappings = UInt32(truncatingIfNeeded: bits >> 1 & 1)
       tables.memory.zero(frame: frame)
-      tables.memory.setEntry(path.table, index &+ offset, UInt64(frame) << 12 | entryBits)
-      offset &+= 1
+      tables.memory.setEntry(run.table, run.index &+ offset, UInt64(frame) << 12 | bits | PageEntry.user)
     }
-    freeCount &-= UInt32(truncatingIfNeeded: wanted)
-    if freeHead != noFrame { frames[freeHead].writable_mappings = noFrame }
-    return FilledPages(first: first, count: UInt32(truncatingIfNeeded: wanted))
   }
 
   /// Unmaps consecutive pages, and gives back each frame that nothing maps or pins any longer and that `owner`
@@ -100,88 +69,61 @@ extension FrameLedger {
   public mutating func releasePages<Memory: TableMemory>(
     _ count: UInt64, at address: UInt64, root: UInt64, caller: PageCaller, tables capability: Capability,
     owner: Capability?, in tables: PageTables<Frames, Memory>
-  ) throws(SystemCallError) -> ReleasedPages {
-    let limit = PageTables<Frames, Memory>.userLimit
-    guard address < limit, address & 0xfff == 0, count <= (limit &- address) >> 12 else { throw .invalid }
-    let root = try tables.checkRoot(root, account: caller.account, by: capability)
+  ) throws(SystemCallError) -> (count: UInt64, maintenance: Maintenance) {
+    let root = try tables.checkRange(count, at: address, root: root, account: caller.account, by: capability)
+    let owner = owner?.rights.contains(.write) == true ? owner : nil
     var union: UInt64 = 0
     var isShared = root != caller.currentRoot
     var done: UInt64 = 0
     var budget = Self.releaseLimit
     while done < count, budget > 0 {
       let at = address &+ done << 12
-      let index = PageTables<Frames, Memory>.index(of: at, level: 1)
-      let piece = min(count &- done, UInt64(truncatingIfNeeded: 512 &- index))
-      guard let path = tables.walk(root: root, address: at, to: 1) else {
-        done &+= piece
-        budget = budget > Self.holeCost ? budget &- Self.holeCost : 0
+      guard let run = tables.run(at: at, upTo: min(count &- done, budget), root: root) else {
+        done = min(count, done &+ 512 &- at >> 12 & 511)
+        budget &-= min(budget, Self.holeCost)
         continue
       }
-      let part = min(piece, budget)
-      if path.isShared { isShared = true }
-      union |= release(
-        Int(truncatingIfNeeded: part), table: path.table, index: index, owner: owner, in: tables)
-      done &+= part
-      budget &-= part
+      if run.isShared { isShared = true }
+      union |= release(run, owner: owner, in: tables)
+      done &+= UInt64(truncatingIfNeeded: run.count)
+      budget &-= UInt64(truncatingIfNeeded: run.count)
     }
-    if union & PageEntry.accessed == 0 { return ReleasedPages(count: done, maintenance: .none) }
-    return ReleasedPages(
-      count: done,
-      maintenance: isShared ? .everything : .range(address: address, count: Int(truncatingIfNeeded: done)))
+    return (done, Maintenance(after: union, at: address, Int(truncatingIfNeeded: done), reachesFurther: isShared))
   }
 
   /// Releases pages of one table.
   ///
   /// - Returns: The entries that were there, or'ed.
   private mutating func release<Memory: TableMemory>(
-    _ count: Int, table: UInt32, index: Int, owner: Capability?, in tables: PageTables<Frames, Memory>
+    _ run: TableRun, owner: Capability?, in tables: PageTables<Frames, Memory>
   ) -> UInt64 {
-    guard let owner, owner.rights.contains(.write) else {
-      return Self.unmap(count, table: table, index: index, in: tables)
-    }
+    guard let owner else { return tables.unmap(run) }
     var union: UInt64 = 0
-    var left = count
+    var left = run.count
     while left > 0 {
-      if flushEpoch == 0, owner.length >= 2 {
-        let rest = releaseRun(left, table: table, end: index &+ count, owner: owner, in: tables)
+      let index = run.index &+ run.count &- left
+      if owner.length >= 2, flushEpoch == 0 {
+        let rest = releaseMany(left, table: run.table, at: index, owner: owner, in: tables)
         // Some of them may be in the translation caches.
         if rest < left { union |= PageEntry.accessed }
-        left = rest
-        if left == 0 { return union }
+        if rest == 0 { break }
+        if rest < left {
+          left = rest
+          continue
+        }
       }
-      let offset = index &+ count &- left
-      let entry = tables.memory.entry(table, offset)
       left &-= 1
+      let entry = tables.memory.entry(run.table, index)
       if entry == 0 { continue }
-      tables.memory.setEntry(table, offset, 0)
+      tables.memory.setEntry(run.table, index, 0)
       union |= entry
       tables.uncount(entry)
-      putBackIfUnused(PageEntry.frame(of: entry), by: owner)
-    }
-    return union
-  }
-
-  /// Gives an ordinary frame back if nothing uses it and a capability that can write reaches it.
-  private mutating func putBackIfUnused(_ frame: UInt32, by owner: Capability) {
-    guard frames[frame].mappings == 0, frames[frame].pins == 0,
-      owner.covers(guard: frames[frame].guard, length: frames[frame].guard_length)
-    else { return }
-    putBack(frame)
-  }
-
-  /// Unmaps pages of one table and gives no frame back.
-  ///
-  /// - Returns: The entries that were there, or'ed.
-  private static func unmap<Memory: TableMemory>(
-    _ count: Int, table: UInt32, index: Int, in tables: PageTables<Frames, Memory>
-  ) -> UInt64 {
-    var union: UInt64 = 0
-    for offset in index..<index &+ count {
-      let entry = tables.memory.entry(table, offset)
-      if entry == 0 { continue }
-      tables.memory.setEntry(table, offset, 0)
-      tables.uncount(entry)
-      union |= entry
+      let frame = PageEntry.frame(of: entry)
+      if frames[frame].mappings == 0, frames[frame].pins == 0,
+        owner.covers(guard: frames[frame].guard, length: frames[frame].guard_length)
+      {
+        putBack(frame)
+      }
     }
     return union
   }
@@ -194,21 +136,20 @@ extension FrameLedger {
   /// - Parameters:
   ///   - count: How many entries, at least one.
   ///   - table: The level-1 table.
-  ///   - end: The index behind the last of them.
+  ///   - index: The first of them.
   ///   - owner: Whose frames.
   ///   - tables: The page tables.
   /// - Returns: How many entries are left, from the first that is none of these.
-  @inline(never) mutating func releaseRun<Memory: TableMemory>(
-    _ count: Int, table: UInt32, end: Int, owner: Capability, in tables: PageTables<Frames, Memory>
+  @inline(__always) private mutating func releasePlain<Memory: TableMemory>(
+    _ count: Int, table: UInt32, at index: Int, owner: Capability, in tables: PageTables<Frames, Memory>
   ) -> Int {
     let frames = self.frames
-    let account = UInt16(truncatingIfNeeded: owner.name >> 48)
-    let owned = FrameState.word(account: account, type: FrameType.ordinary, guardLength: owner.length)
-    let free = FrameState.word(account: 0, type: FrameType.free, guardLength: owner.length)
+    let owned = FrameState.owned(FrameType.ordinary, by: owner)
+    let free = FrameState.free(guardLength: owner.length)
     var head = freeHead
     var freed: UInt32 = 0
     var left = count
-    var offset = end &- count
+    var offset = index
     repeat {
       let entry = tables.memory.entry(table, offset)
       if entry != 0 {
@@ -230,7 +171,45 @@ extension FrameLedger {
     freeHead = head
     frames[head].writable_mappings = noFrame
     freeCount &+= freed
-    accounts.release(.frames, freed, of: account)
+    accounts.release(.frames, freed, of: UInt16(truncatingIfNeeded: owner.name >> 48))
     return left
+  }
+
+  /// The same, apart: inside of a larger function the loop would not have all in registers.
+  @inline(never) private mutating func releaseMany<Memory: TableMemory>(
+    _ count: Int, table: UInt32, at index: Int, owner: Capability, in tables: PageTables<Frames, Memory>
+  ) -> Int {
+    releasePlain(count, table: table, at: index, owner: owner, in: tables)
+  }
+
+  // MARK: One page
+
+  /// `fillPages` of one page by one capability, as long as everything is plain.
+  ///
+  /// - Returns: The frame; nothing, and nothing has changed, if `fillPages` has to decide.
+  @inline(__always) public mutating func fillPage<Memory: TableMemory>(
+    at address: UInt64, root: UInt64, bits: UInt64, by capability: Capability, in tables: PageTables<Frames, Memory>
+  ) -> UInt32? {
+    let account = UInt16(truncatingIfNeeded: capability.name >> 48)
+    guard bits & ~PageEntry.changeable == PageEntry.present, capability.rights.contains(.read.union(.write)),
+      let run = tables.plainRun(at: address, root: root, by: capability),
+      tables.memory.entry(run.table, run.index) == 0, freeHead != noFrame, accounts.room(.frames, of: account) > 0
+    else { return nil }
+    accounts.book(.frames, 1, to: account)
+    let frame = freeHead
+    fill(TableRun(table: run.table, index: run.index, count: 1), bits, owner: capability, account: account, in: tables)
+    return frame
+  }
+
+  /// `releasePages` of one page of the loaded address space by one capability, as long as everything is plain.
+  ///
+  /// - Returns: Whether it did, and its translation may be cached; if not, nothing has changed.
+  @inline(__always) public mutating func releasePage<Memory: TableMemory>(
+    at address: UInt64, root: UInt64, loaded: UInt32, by capability: Capability, in tables: PageTables<Frames, Memory>
+  ) -> Bool {
+    guard root == UInt64(loaded), capability.rights.contains(.write), flushEpoch == 0,
+      let run = tables.plainRun(at: address, root: root, by: capability), !run.isShared
+    else { return false }
+    return releasePlain(1, table: run.table, at: run.index, owner: capability, in: tables) == 0
   }
 }

@@ -9,6 +9,26 @@
 
 import CApusABI
 
+/// How far one bounded step may go.
+///
+/// The unit is ten to thirteen instructions, so that a step takes at most 30,000: the call
+/// or the search before it belongs to the same path.
+struct Budget {
+  private(set) var left = 2000
+
+  /// Looking at a frame record.
+  static var record: Int { 2 }
+  /// Giving a frame back.
+  static var free: Int { 4 }
+  /// Emptying a table of 512 entries.
+  static var clear: Int { 512 }
+
+  /// Whether nothing more may be begun.
+  var isSpent: Bool { left <= 0 }
+
+  mutating func spend(_ cost: Int) { left -= cost }
+}
+
 /// How far the reclaiming of an account has come.
 public struct ReclaimCursor: Equatable, Sendable {
   enum Pass: UInt8 { case tables, frames, mappings }
@@ -82,7 +102,7 @@ extension FrameLedger {
       case .mappings:
         guard record.type == FrameType.table1 else { continue }
         budget.spend(Budget.clear)
-        if tables.removeFrames(of: account, from: frame) { isCached = true }
+        if tables.unmap(TableRun(table: frame), of: account) & PageEntry.accessed != 0 { isCached = true }
       }
     }
     return ReclaimStep(progress: .more, needsInvalidation: isCached)
@@ -92,7 +112,7 @@ extension FrameLedger {
   private func empty<Memory: TableMemory>(
     _ table: UInt32, type: UInt8, tables: PageTables<Frames, Memory>
   ) -> Bool {
-    if type == FrameType.table1 { return tables.unmapAll(table) }
+    if type == FrameType.table1 { return tables.unmap(TableRun(table: table)) & PageEntry.accessed != 0 }
     let isRoot = type == FrameType.table4
     if isRoot && frames[table].mappings > 0 { return false }
     return tables.unlinkAll(table, isRoot: isRoot)

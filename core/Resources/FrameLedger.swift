@@ -14,7 +14,7 @@ import CApusABI
 let noFrame = UInt32.max
 
 /// The ledger of physical frames.
-public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
+public struct FrameLedger<Frames: FrameStorage, Accounts: RecordTable<apus_account>> {
   /// The frame table.
   public let frames: Frames
   /// Who is charged for the frames.
@@ -108,16 +108,10 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
 
   // MARK: Allocation
 
-  /// A frame that changed hands.
-  public struct Taken {
-    /// The frame's number.
-    public let frame: UInt32
-    /// Whether the contents are somebody else's and have to be zeroed before the owner sees them.
-    public let isForeign: Bool
-  }
-
   /// Takes a frame off the free list for an account, which has been charged.
-  private mutating func take(_ frame: UInt32, under owner: Capability, account: UInt16) -> Taken {
+  ///
+  /// - Returns: Whether the contents are somebody else's and have to be zeroed before the owner sees them.
+  mutating func take(_ frame: UInt32, under owner: Capability, account: UInt16) -> Bool {
     unlink(frame)
     var record = frames[frame]
     let isForeign = record.guard != owner.name || record.guard_length != owner.length
@@ -128,20 +122,19 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     record.account = account
     record.type = FrameType.ordinary
     frames[frame] = record
-    return Taken(frame: frame, isForeign: isForeign)
+    return isForeign
   }
 
-  /// Takes whichever frame is free.
+  /// Charges an account for free frames, as many as there are and it may have, up to `count`.
   ///
-  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free, `quotaExceeded` if the
-  ///   account's budget has no room.
-  public mutating func allocate(
-    under owner: Capability, account: UInt16
-  ) throws(SystemCallError) -> Taken {
-    guard owner.rights.contains(.write) else { throw .denied }
+  /// - Throws: `exhausted` if no frame is free, or `flushPending` if one will be; `quotaExceeded` if the account's
+  ///   budget has no room at all.
+  @inline(__always) func chargeUp(to count: Int, _ account: UInt16) throws(SystemCallError) -> Int {
     guard freeHead != noFrame else { throw isCooling ? .flushPending : .exhausted }
-    try accounts.charge(.frames, 1, to: account)
-    return take(freeHead, under: owner, account: account)
+    let granted = min(UInt32(truncatingIfNeeded: count), min(freeCount, accounts.room(.frames, of: account)))
+    guard granted > 0 else { throw .quotaExceeded }
+    accounts.book(.frames, granted, to: account)
+    return Int(truncatingIfNeeded: granted)
   }
 
   /// Takes up to `count` frames, whichever are free, and zeroes them unless the old contents will do.
@@ -149,22 +142,18 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   /// With `keepsOwn` a frame that the same guard held last is not zeroed.
   ///
   /// - Returns: How many frames were taken; their numbers are in the list.
-  /// - Throws: `denied` if the capability cannot write, `exhausted` if no frame is free, `quotaExceeded` if the
-  ///   account's budget has no room at all.
+  /// - Throws: `denied` if the capability cannot write; what `chargeUp` throws.
   public mutating func allocate(
-    _ count: Int, into list: some FrameList, under owner: Capability, account: UInt16,
-    keepsOwn: Bool, memory: some TableMemory
+    _ count: Int, into list: some FrameList, under owner: Capability, account: UInt16, keepsOwn: Bool,
+    memory: some TableMemory
   ) throws(SystemCallError) -> Int {
     guard owner.rights.contains(.write) else { throw .denied }
     if count == 0 { return 0 }
-    guard freeHead != noFrame else { throw isCooling ? .flushPending : .exhausted }
-    let granted = min(count, Int(min(freeCount, accounts.room(.frames, of: account))))
-    guard granted > 0 else { throw .quotaExceeded }
-    accounts.book(.frames, UInt32(granted), to: account)
+    let granted = try chargeUp(to: count, account)
     for index in 0..<granted {
-      let taken = take(freeHead, under: owner, account: account)
-      if taken.isForeign || !keepsOwn { memory.zero(frame: taken.frame) }
-      list[index] = UInt64(taken.frame)
+      let frame = freeHead
+      if take(frame, under: owner, account: account) || !keepsOwn { memory.zero(frame: frame) }
+      list[index] = UInt64(frame)
     }
     return granted
   }
@@ -177,12 +166,12 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   ///   `inUse` for a frame that is not free, `invalid` for a frame that is named twice, `quotaExceeded` if the
   ///   account's budget has not room for all.
   public mutating func allocateNamed(
-    _ count: Int, in list: some FrameList, under owner: Capability, account: UInt16,
-    keepsOwn: Bool, memory: some TableMemory
+    _ count: Int, in list: some FrameList, under owner: Capability, account: UInt16, keepsOwn: Bool,
+    memory: some TableMemory
   ) throws(SystemCallError) {
     guard owner.rights.contains(.write) else { throw .denied }
     guard count <= Int(accounts.room(.frames, of: account)) else { throw .quotaExceeded }
-    try markEach(count, of: list) { (record) throws(SystemCallError) in
+    try checkEach(count, of: list) { (record) throws(SystemCallError) in
       switch record.type {
       case FrameType.free: return
       case FrameType.cooling: throw .flushPending
@@ -193,9 +182,7 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     accounts.book(.frames, UInt32(count), to: account)
     for index in 0..<count {
       let frame = UInt32(truncatingIfNeeded: list[index])
-      frames[frame].reserved = 0
-      let taken = take(frame, under: owner, account: account)
-      if taken.isForeign || !keepsOwn { memory.zero(frame: frame) }
+      if take(frame, under: owner, account: account) || !keepsOwn { memory.zero(frame: frame) }
     }
   }
 
@@ -207,7 +194,7 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
   public mutating func free(
     _ count: Int, of list: some FrameList, by capability: Capability
   ) throws(SystemCallError) {
-    try markEach(count, of: list) { (record) throws(SystemCallError) in
+    try checkEach(count, of: list) { (record) throws(SystemCallError) in
       guard record.isOrdinary else { throw .wrongType }
       guard record.isReached(by: capability, needing: .write) else { throw .denied }
       guard record.isUnused else { throw .inUse }
@@ -215,28 +202,18 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: AccountStorage> {
     for index in 0..<count { putBack(UInt32(truncatingIfNeeded: list[index])) }
   }
 
-  /// Checks each frame of a list and marks its record, so that a frame named twice is found in one pass.
-  ///
-  /// When a check fails the marks are taken away again.
-  private func markEach(
-    _ count: Int, of list: some FrameList,
-    unless check: (apus_frame) throws(SystemCallError) -> Void
+  /// Checks each frame of a list, and that none is named twice: each record is marked until all are checked.
+  private func checkEach(
+    _ count: Int, of list: some FrameList, unless check: (apus_frame) throws(SystemCallError) -> Void
   ) throws(SystemCallError) {
     var marked = 0
-    do throws(SystemCallError) {
-      while marked < count {
-        let number = list[marked]
-        guard number < UInt64(frames.count) else { throw .noSuchResource }
-        let frame = UInt32(truncatingIfNeeded: number)
-        let record = frames[frame]
-        guard record.reserved == 0 else { throw .invalid }
-        try check(record)
-        frames[frame].reserved = 1
-        marked += 1
-      }
-    } catch {
-      for index in 0..<marked { frames[UInt32(truncatingIfNeeded: list[index])].reserved = 0 }
-      throw error
+    defer { for index in 0..<marked { frames[UInt32(truncatingIfNeeded: list[index])].reserved = 0 } }
+    while marked < count {
+      let frame = try frames.number(list[marked])
+      guard frames[frame].reserved == 0 else { throw .invalid }
+      try check(frames[frame])
+      frames[frame].reserved = 1
+      marked += 1
     }
   }
 }

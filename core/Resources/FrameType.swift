@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // FrameType.swift: what a frame record says about its frame.
 
+import ApusABI
 import ApusCapabilities
 import CApusABI
 
@@ -20,9 +21,14 @@ enum FrameType {
 
 /// Four fields of a frame record as one little-endian word, so that a loop compares and writes them at once.
 public enum FrameState {
-  /// An unpinned frame of a type.
-  @inline(__always) static func word(account: UInt16, type: UInt8, guardLength: UInt8) -> UInt64 {
-    UInt64(account) | UInt64(type) << 32 | UInt64(guardLength) << 40
+  /// A free frame that had a guard of a length.
+  @inline(__always) static func free(guardLength: UInt8) -> UInt64 {
+    UInt64(FrameType.free) << 32 | UInt64(guardLength) << 40
+  }
+
+  /// An unpinned frame of a type that is guarded by a capability's very name and charged to the account in it.
+  @inline(__always) static func owned(_ type: UInt8, by owner: Capability) -> UInt64 {
+    owner.name >> 48 | UInt64(type) << 32 | UInt64(owner.length) << 40
   }
 }
 
@@ -39,5 +45,28 @@ extension apus_frame {
   /// Whether a capability reaches the frame.
   public func isReached(by capability: Capability, needing rights: Rights) -> Bool {
     capability.dominates(guard: self.guard, length: guard_length, needing: rights)
+  }
+}
+
+extension FrameStorage {
+  /// The frame that a caller names.
+  ///
+  /// - Throws: `noSuchResource` if there is none of that number.
+  @inline(__always) func number(_ claimed: UInt64) throws(SystemCallError) -> UInt32 {
+    guard claimed < UInt64(count) else { throw .noSuchResource }
+    return UInt32(truncatingIfNeeded: claimed)
+  }
+
+  /// The frame that a caller names, of a type, an account's own and in a capability's reach.
+  ///
+  /// - Throws: `noSuchResource`, `wrongType`; `denied` if it is another account's or the capability does not reach it
+  ///   with the right to write.
+  @inline(__always) func owned(
+    _ claimed: UInt64, type: UInt8, account: UInt16, by capability: Capability
+  ) throws(SystemCallError) -> UInt32 {
+    let frame = try number(claimed)
+    guard self[frame].type == type else { throw .wrongType }
+    guard self[frame].account == account, self[frame].isReached(by: capability, needing: .write) else { throw .denied }
+    return frame
   }
 }

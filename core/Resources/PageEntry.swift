@@ -52,4 +52,19 @@ public enum Maintenance: Equatable, Sendable {
   case range(address: UInt64, count: Int)
   /// Invalidate all of ring 3's translations, in every address space.
   case everything
+
+  /// What is needed after a change of `count` entries from `address` on.
+  ///
+  /// - Parameters:
+  ///   - old: The entries that were there, or'ed.
+  ///   - address: Address of the first page.
+  ///   - count: How many pages.
+  ///   - reachesFurther: Whether other addresses or address spaces may see the same entries.
+  init(after old: UInt64, at address: UInt64, _ count: Int, reachesFurther: Bool) {
+    if old & PageEntry.accessed == 0 {
+      self = .none
+    } else {
+      self = reachesFurther ? .everything : .range(address: address, count: count)
+    }
+  }
 }

@@ -36,6 +36,14 @@ public struct TablePath {
   public let isShared: Bool
 }
 
+/// Consecutive entries in one level-1 table.
+struct TableRun {
+  let table: UInt32
+  var index = 0
+  var count = 512
+  var isShared = false
+}
+
 /// The page tables in a machine's frames.
 public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   /// The frame table.
@@ -55,8 +63,8 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   static var userRootEntries: Int { 256 }
 
   /// The index of an address in a table of `level`.
-  static func index(of address: UInt64, level: Int) -> Int {
-    Int(truncatingIfNeeded: address >> UInt64(truncatingIfNeeded: 12 + 9 * (level - 1)) & 511)
+  @inline(__always) static func index(of address: UInt64, level: Int) -> Int {
+    Int(truncatingIfNeeded: address >> UInt64(truncatingIfNeeded: 3 &+ 9 &* level) & 511)
   }
 
   // MARK: Looking
@@ -64,18 +72,18 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   /// Finds the table of `level` (1 to 4) that translates an address.
   ///
   /// - Precondition: `root` is a root and the address is in the user half.
-  public func walk(root: UInt32, address: UInt64, to level: Int) -> TablePath? {
+  @inline(__always) public func walk(root: UInt32, address: UInt64, to level: Int) -> TablePath? {
     var table = root
-    var isShared = false
+    var links: UInt32 = 1
     var current = 4
     while current > level {
       let entry = memory.entry(table, Self.index(of: address, level: current))
       guard entry & PageEntry.present != 0 else { return nil }
       table = PageEntry.frame(of: entry)
-      if frames[table].mappings > 1 { isShared = true }
-      current -= 1
+      links |= frames[table].mappings
+      current &-= 1
     }
-    return TablePath(table: table, isShared: isShared)
+    return TablePath(table: table, isShared: links > 1)
   }
 
   /// The level-1 entry for a user address, or 0.
@@ -88,22 +96,50 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     return memory.entry(path.table, Self.index(of: address, level: 1))
   }
 
+  /// The entries for an address and the pages after it that are in the same table, at most `count`.
+  ///
+  /// - Precondition: `root` is a root and the addresses are in the user half.
+  @inline(__always) func run(at address: UInt64, upTo count: UInt64, root: UInt32) -> TableRun? {
+    guard let path = walk(root: root, address: address, to: 1) else { return nil }
+    let index = Self.index(of: address, level: 1)
+    let last = min(count, UInt64(truncatingIfNeeded: 512 &- index))
+    return TableRun(table: path.table, index: index, count: Int(truncatingIfNeeded: last), isShared: path.isShared)
+  }
+
+  /// The entry for one page of an address space that a capability may change, plainly: by the root's very name.
+  ///
+  /// - Returns: Nothing where that is not so; `checkRange` and `run` know what is.
+  @inline(__always) func plainRun(at address: UInt64, root: UInt64, by capability: Capability) -> TableRun? {
+    guard address < Self.userLimit, address & 0xfff == 0, root < UInt64(frames.count) else { return nil }
+    let root = UInt32(truncatingIfNeeded: root)
+    guard frames[root].guard == capability.name,
+      frames.state(of: root) == FrameState.owned(FrameType.table4, by: capability)
+    else { return nil }
+    return run(at: address, upTo: 1, root: root)
+  }
+
   /// Checks that a caller may change an address space.
   ///
   /// - Returns: The root's frame.
   /// - Throws: `noSuchResource` if it is no frame, `wrongType` if it is no root, `denied` if it is another
   ///   account's or the capability does not reach it with the right to write.
-  public func checkRoot(
-    _ root: UInt64, account: UInt16, by capability: Capability
+  @inline(__always) public func checkRoot(_ root: UInt64, account: UInt16, by capability: Capability)
+    throws(SystemCallError) -> UInt32
+  {
+    try frames.owned(root, type: FrameType.table4, account: account, by: capability)
+  }
+
+  /// Checks a range of pages, and that a caller may change the address space that it lies in.
+  ///
+  /// - Returns: The root's frame.
+  /// - Throws: `invalid` if it does not begin at a page or ends beyond the user half; what `checkRoot` throws.
+  @inline(__always) func checkRange(
+    _ count: UInt64, at address: UInt64, root: UInt64, account: UInt16, by capability: Capability
   ) throws(SystemCallError) -> UInt32 {
-    guard root < UInt64(frames.count) else { throw .noSuchResource }
-    let frame = UInt32(truncatingIfNeeded: root)
-    let record = frames[frame]
-    guard record.type == FrameType.table4 else { throw .wrongType }
-    guard record.account == account, record.isReached(by: capability, needing: .write) else {
-      throw .denied
+    guard address < Self.userLimit, address & 0xfff == 0, count <= (Self.userLimit &- address) >> 12 else {
+      throw .invalid
     }
-    return frame
+    return try checkRoot(root, account: account, by: capability)
   }
 
   // MARK: Roots
@@ -116,14 +152,8 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   public func makeRoot(
     _ frame: UInt64, account: UInt16, by capability: Capability, initialize: (UInt32) -> Void
   ) throws(SystemCallError) {
-    guard frame < UInt64(frames.count) else { throw .noSuchResource }
-    let frame = UInt32(truncatingIfNeeded: frame)
-    let record = frames[frame]
-    guard record.isOrdinary else { throw .wrongType }
-    guard record.account == account, record.isReached(by: capability, needing: .write) else {
-      throw .denied
-    }
-    guard record.isUnused else { throw .inUse }
+    let frame = try frames.owned(frame, type: FrameType.ordinary, account: account, by: capability)
+    guard frames[frame].isUnused else { throw .inUse }
     frames[frame].type = FrameType.table4
     memory.zero(frame: frame)
     initialize(frame)
@@ -133,13 +163,9 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   ///
   /// - Returns: The frame.
   /// - Throws: What `checkRoot` throws; `inUse` if an environment runs in it or a table is linked.
-  public func removeRoot(
-    _ root: UInt64, account: UInt16, by capability: Capability
-  ) throws(SystemCallError) -> UInt32 {
+  public func removeRoot(_ root: UInt64, account: UInt16, by capability: Capability) throws(SystemCallError) -> UInt32 {
     let root = try checkRoot(root, account: account, by: capability)
-    guard frames[root].mappings == 0, isEmpty(root, entries: Self.userRootEntries) else {
-      throw .inUse
-    }
+    guard frames[root].mappings == 0, isEmpty(root, entries: Self.userRootEntries) else { throw .inUse }
     memory.zero(frame: root)
     frames[root].type = FrameType.ordinary
     return root
@@ -171,19 +197,13 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     _ frame: UInt64, level: UInt64, at address: UInt64, root: UInt64, account: UInt16,
     by capability: Capability
   ) throws(SystemCallError) {
-    guard level >= 1, level <= 3, address < Self.userLimit, address & 0xfff == 0 else {
-      throw .invalid
-    }
+    guard level >= 1, level <= 3 else { throw .invalid }
     let level = Int(level)
-    let root = try checkRoot(root, account: account, by: capability)
-    guard frame < UInt64(frames.count) else { throw .noSuchResource }
-    let frame = UInt32(truncatingIfNeeded: frame)
+    let root = try checkRange(1, at: address, root: root, account: account, by: capability)
+    let isTable = frames[try frames.number(frame)].type == FrameType.table(level: level)
+    let type = isTable ? FrameType.table(level: level) : FrameType.ordinary
+    let frame = try frames.owned(frame, type: type, account: account, by: capability)
     let record = frames[frame]
-    let isTable = record.type == FrameType.table(level: level)
-    guard isTable || record.isOrdinary else { throw .wrongType }
-    guard record.account == account, record.isReached(by: capability, needing: .write) else {
-      throw .denied
-    }
     guard isTable || record.isUnused else { throw .inUse }
     guard record.mappings < UInt32.max else { throw .exhausted }
     guard let parent = walk(root: root, address: address, to: level + 1) else { throw .noTable }
@@ -215,11 +235,9 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
   public func removeTable(
     level: UInt64, at address: UInt64, root: UInt64, account: UInt16, by capability: Capability
   ) throws(SystemCallError) -> Removed {
-    guard level >= 1, level <= 3, address < Self.userLimit, address & 0xfff == 0 else {
-      throw .invalid
-    }
+    guard level >= 1, level <= 3 else { throw .invalid }
     let level = Int(level)
-    let root = try checkRoot(root, account: account, by: capability)
+    let root = try checkRange(1, at: address, root: root, account: account, by: capability)
     guard let parent = walk(root: root, address: address, to: level + 1) else { throw .noTable }
     let index = Self.index(of: address, level: level + 1)
     let entry = memory.entry(parent.table, index)
@@ -231,7 +249,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     memory.setEntry(parent.table, index, 0)
     frames[table].mappings -= 1
     if isLast {
-      if level == 1 { _ = unmapAll(table) }
+      if level == 1 { _ = unmap(TableRun(table: table)) }
       frames[table].type = FrameType.ordinary
     }
     // A link that was never accessed led no walk, so nothing below it can be cached.
@@ -258,19 +276,19 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     if entry & PageEntry.writable != 0 { frames[frame].writable_mappings &-= 1 }
   }
 
-  /// Unmaps every page of a level-1 table.
+  /// Unmaps the pages of a run, or those whose frames are an account's.
   ///
-  /// - Returns: Whether a translation may be cached.
-  func unmapAll(_ table: UInt32) -> Bool {
+  /// - Returns: The entries that were there, or'ed.
+  func unmap(_ run: TableRun, of account: UInt16? = nil) -> UInt64 {
     var union: UInt64 = 0
-    for index in 0..<512 {
-      let entry = memory.entry(table, index)
-      if entry == 0 { continue }
+    for offset in 0..<run.count {
+      let entry = memory.entry(run.table, run.index &+ offset)
+      if entry == 0 || account != nil && frames[PageEntry.frame(of: entry)].account != account { continue }
       uncount(entry)
-      memory.setEntry(table, index, 0)
+      memory.setEntry(run.table, run.index &+ offset, 0)
       union |= entry
     }
-    return union & PageEntry.accessed != 0
+    return union
   }
 
   /// Unlinks every table below a table of level 2 to 4, user half only.

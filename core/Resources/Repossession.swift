@@ -82,18 +82,17 @@ public struct Repossession {
   ///   - ledger: Where frames change hands.
   ///   - note: Is told of each frame taken.
   /// - Returns: How many were taken.
-  public func takeListed<Frames: FrameStorage, Accounts: AccountStorage>(
-    _ list: some FrameList, count: Int, held: UInt32, from ledger: FrameLedger<Frames, Accounts>,
+  public func takeListed(
+    _ list: some FrameList, count: Int, held: UInt32,
+    from ledger: FrameLedger<some FrameStorage, some RecordTable<apus_account>>,
     note: (UInt32) -> Void
   ) -> UInt32 {
     guard let due else { return 0 }
     var taken: UInt32 = 0
     for index in 0..<count {
       if held - taken <= due.allowed { break }
-      let entry = list[index]
-      guard entry >> UInt64(APUS_REPOSSESSION_KIND_SHIFT) == RevocationKind.frames.rawValue else { continue }
-      let number = entry & (1 << UInt64(APUS_REPOSSESSION_KIND_SHIFT) - 1)
-      guard ledger.repossess(number, from: due.account) else { continue }
+      guard let number = RevocationKind.frames.number(in: list[index]), ledger.repossess(number, from: due.account)
+      else { continue }
       note(UInt32(truncatingIfNeeded: number))
       taken += 1
     }
@@ -109,8 +108,8 @@ public struct Repossession {
   ///   - ledger: Where frames change hands.
   ///   - note: Is told of each frame taken.
   /// - Returns: How many were taken.
-  public mutating func takeNext<Frames: FrameStorage, Accounts: AccountStorage>(
-    held: UInt32, from ledger: FrameLedger<Frames, Accounts>, note: (UInt32) -> Void
+  public mutating func takeNext(
+    held: UInt32, from ledger: FrameLedger<some FrameStorage, some RecordTable<apus_account>>, note: (UInt32) -> Void
   ) -> UInt32 {
     guard phase == .choosing, let due else { return 0 }
     var budget = Budget()
@@ -132,7 +131,7 @@ public struct Repossession {
   /// Removes mappings of what was taken and puts it on the free list, a bounded piece at a time.
   ///
   /// - Precondition: `isBusy`, and not `isChoosing`.
-  public mutating func giveBack<Frames: FrameStorage, Accounts: AccountStorage, Memory: TableMemory>(
+  public mutating func giveBack<Frames: FrameStorage, Accounts: RecordTable<apus_account>, Memory: TableMemory>(
     to ledger: inout FrameLedger<Frames, Accounts>, tables: PageTables<Frames, Memory>
   ) -> RepossessionStep {
     precondition(phase == .returning)
@@ -178,8 +177,9 @@ extension Timeline {
   /// Takes a slice away from an account.
   ///
   /// - Returns: False, and nothing changed, if the account does not own it.
-  public mutating func repossess<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ number: UInt64, from account: UInt16, in table: EnvironmentTable<Environments, Accounts>
+  public mutating func repossess(
+    _ number: UInt64, from account: UInt16,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) -> Bool {
     guard number < UInt64(slices.count), let slot = owner(of: UInt32(truncatingIfNeeded: number)),
       table.environments[slot].account == account

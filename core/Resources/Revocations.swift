@@ -9,14 +9,6 @@
 import ApusABI
 import CApusABI
 
-/// The revocation table.
-public protocol RevocationStorage {
-  /// How many records there are: one for each account that can have a live environment.
-  var count: UInt32 { get }
-  /// A record.
-  subscript(index: UInt32) -> apus_revocation { get nonmutating set }
-}
-
 extension apus_revocation {
   /// The request of a kind.
   public subscript(kind: RevocationKind) -> apus_revocation_request {
@@ -56,6 +48,12 @@ public struct DueRevocation: Equatable, Sendable {
 }
 
 extension RevocationKind {
+  /// The number in an entry of a repossession vector that names a resource of this kind.
+  public func number(in entry: UInt64) -> UInt64? {
+    let shift = UInt64(APUS_REPOSSESSION_KIND_SHIFT)
+    return entry >> shift == rawValue ? entry & (1 << shift - 1) : nil
+  }
+
   /// The budget that goes with what is given back.
   public var budget: AccountKind {
     switch self {
@@ -76,7 +74,7 @@ extension AccountLedger {
 }
 
 /// The table of requests, minimums and repossession vectors.
-public struct Revocations<Records: RevocationStorage> {
+public struct Revocations<Records: RecordTable<apus_revocation>> {
   /// The records.
   public let records: Records
   /// All records from here on are free.
@@ -101,34 +99,26 @@ public struct Revocations<Records: RevocationStorage> {
   /// - Complexity: O(records in use).
   public func index(of account: UInt16) -> UInt32? {
     guard account != 0 else { return nil }
-    var index: UInt32 = 0
-    while index < highWater {
-      if records[index].account == account { return index }
-      index += 1
-    }
+    for index in 0..<highWater where records[index].account == account { return index }
     return nil
   }
 
-  /// The record of an account, or a free one that can become its record.
+  /// The record of an account; if it has none, a free one as it would be.
   ///
   /// - Throws: `exhausted` if none is free.
-  public func vacantIndex(for account: UInt16) throws(SystemCallError) -> UInt32 {
-    if let index = index(of: account) { return index }
+  public func record(of account: UInt16) throws(SystemCallError) -> (index: UInt32, value: apus_revocation) {
+    if let index = index(of: account) { return (index, records[index]) }
     var index: UInt32 = 0
     while index < highWater, records[index].account != 0 { index += 1 }
     guard index < records.count else { throw .exhausted }
-    return index
-  }
-
-  /// Makes a record the account's, with default minimums, unless it is that already.
-  ///
-  /// - Precondition: `vacantIndex` returned it and nothing was changed since.
-  private mutating func occupy(_ index: UInt32, for account: UInt16) {
-    guard records[index].account != account else { return }
     var record = apus_revocation()
     record.account = account
     record.frames.minimum = Self.defaultMinimumFrames
     record.slices.minimum = Self.defaultMinimumSlices
+    return (index, record)
+  }
+
+  private mutating func set(_ index: UInt32, _ record: apus_revocation) {
     records[index] = record
     highWater = max(highWater, index + 1)
   }
@@ -147,19 +137,14 @@ public struct Revocations<Records: RevocationStorage> {
 
   /// Recomputes what is asked on hot paths.
   private mutating func refresh() {
-    var earliest = UInt64.max
-    var owes = false
-    var index: UInt32 = 0
-    while index < highWater {
-      let frames = records[index].frames.deadline
-      let slices = records[index].slices.deadline
-      if frames != 0, frames < earliest { earliest = frames }
-      if slices != 0, slices < earliest { earliest = slices }
-      if records[index].debt_ticks != 0 { owes = true }
-      index += 1
+    nextDeadline = UInt64.max
+    hasDebt = false
+    for index in 0..<highWater {
+      let (frames, slices) = (records[index].frames.deadline, records[index].slices.deadline)
+      if frames != 0 { nextDeadline = min(nextDeadline, frames) }
+      if slices != 0 { nextDeadline = min(nextDeadline, slices) }
+      if records[index].debt_ticks != 0 { hasDebt = true }
     }
-    nextDeadline = earliest
-    hasDebt = owes
   }
 
   // MARK: Asking
@@ -170,9 +155,9 @@ public struct Revocations<Records: RevocationStorage> {
   public mutating func setMinimum(
     _ minimum: UInt32, of kind: RevocationKind, account: UInt16
   ) throws(SystemCallError) {
-    let index = try vacantIndex(for: account)
-    occupy(index, for: account)
-    records[index][kind].minimum = minimum
+    var (index, record) = try record(of: account)
+    record[kind].minimum = minimum
+    set(index, record)
   }
 
   /// Asks an account for a number of resources.
@@ -191,31 +176,22 @@ public struct Revocations<Records: RevocationStorage> {
     _ count: UInt32, of kind: RevocationKind, from account: UInt16, held: UInt32, deadline: UInt64,
     requester: UInt16, authority: UInt8
   ) throws(SystemCallError) -> UInt32 {
-    let index = try vacantIndex(for: account)
-    var minimum = kind == .frames ? Self.defaultMinimumFrames : Self.defaultMinimumSlices
-    var current = held
-    var until = deadline
-    if records[index].account == account {
-      let request = records[index][kind]
-      minimum = request.minimum
-      if request.deadline != 0 {
-        current = min(held, request.goal)
-        until = min(until, request.deadline)
-      }
-    }
-    guard current > minimum else { throw .exhausted }
-    let granted = min(count, current - minimum)
-    occupy(index, for: account)
-    var request = records[index][kind]
-    if request.deadline == 0 || authority <= request.authority {
+    var (index, record) = try record(of: account)
+    var request = record[kind]
+    let isFirst = request.deadline == 0
+    let current = isFirst ? held : min(held, request.goal)
+    guard current > request.minimum else { throw .exhausted }
+    let granted = min(count, current - request.minimum)
+    if isFirst || authority <= request.authority {
       request.requester = requester
       request.authority = authority
     }
     request.goal = current - granted
-    request.deadline = until
+    request.deadline = isFirst ? deadline : min(deadline, request.deadline)
     request.granted &+= granted
-    records[index][kind] = request
-    nextDeadline = min(nextDeadline, until)
+    record[kind] = request
+    set(index, record)
+    nextDeadline = min(nextDeadline, request.deadline)
     return granted
   }
 
@@ -232,10 +208,8 @@ public struct Revocations<Records: RevocationStorage> {
   /// A request whose deadline has passed, if there is one.
   public func due(at now: UInt64) -> DueRevocation? {
     guard now >= nextDeadline else { return nil }
-    var index: UInt32 = 0
-    while index < highWater {
+    for index in 0..<highWater {
       if let due = due(index, .frames, now) ?? due(index, .slices, now) { return due }
-      index += 1
     }
     return nil
   }
@@ -254,17 +228,14 @@ public struct Revocations<Records: RevocationStorage> {
   ///   - missed: How many could not be taken.
   /// - Returns: To whom the account loses how much of its budget.
   public mutating func close(_ due: DueRevocation, missed: UInt32) -> (requester: UInt16, granted: UInt32) {
-    var request = records[due.index][due.kind]
-    let result = (requester: request.requester, granted: request.granted)
-    request.deadline = 0
-    request.goal = 0
-    request.granted = 0
-    request.requester = 0
-    request.authority = 0
-    request.missed &+= missed
+    let old = records[due.index][due.kind]
+    var request = apus_revocation_request()
+    request.minimum = old.minimum
+    request.taken = old.taken
+    request.missed = old.missed &+ missed
     records[due.index][due.kind] = request
     refresh()
-    return result
+    return (old.requester, old.granted)
   }
 
   /// Counts a resource that was taken, and finds its place in the repossession vector.
@@ -290,11 +261,11 @@ public struct Revocations<Records: RevocationStorage> {
   /// - Returns: The frame that was it before, or 0.
   /// - Throws: `exhausted` if there is no record for the account.
   public mutating func setVector(_ frame: UInt32, of account: UInt16) throws(SystemCallError) -> UInt32 {
-    let index = try vacantIndex(for: account)
-    occupy(index, for: account)
-    let old = records[index].vector_frame
-    records[index].vector_frame = frame
-    records[index].vector_written = 0
+    var (index, record) = try record(of: account)
+    let old = record.vector_frame
+    record.vector_frame = frame
+    record.vector_written = 0
+    set(index, record)
     return old
   }
 

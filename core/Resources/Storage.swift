@@ -7,12 +7,17 @@
 
 import CApusABI
 
-/// The frame table: one record for each frame of physical memory.
-public protocol FrameStorage {
-  /// How many frames there are.
+/// A table of records of one kind, by their numbers.
+public protocol RecordTable<Element> {
+  associatedtype Element
+  /// How many records there are; below 2^31.
   var count: UInt32 { get }
-  /// The record of a frame. (With a `_modify` accessor, changing a field touches that field only.)
-  subscript(frame: UInt32) -> apus_frame { get nonmutating set }
+  /// A record. (With a `_modify` accessor, changing a field touches that field only.)
+  subscript(index: UInt32) -> Element { get nonmutating set }
+}
+
+/// The frame table: one record for each frame of physical memory.
+public protocol FrameStorage: RecordTable<apus_frame> {
   /// The bytes of a record from `account` to `reserved`, as one word: see `FrameState`.
   func state(of frame: UInt32) -> UInt64
   /// Writes those bytes.
@@ -39,28 +44,4 @@ public protocol EntryList {
 public protocol FrameList {
   /// A frame number, not yet checked when it comes from a caller.
   subscript(index: Int) -> UInt64 { get nonmutating set }
-}
-
-/// The environment table.
-public protocol EnvironmentStorage {
-  /// How many slots there are; below 2^31.
-  var count: UInt32 { get }
-  /// The record in a slot.
-  subscript(slot: UInt32) -> apus_environment { get nonmutating set }
-}
-
-/// The timeline of a CPU.
-public protocol SliceStorage {
-  /// How many slices there are.
-  var count: UInt32 { get }
-  /// The record of a slice.
-  subscript(index: UInt32) -> apus_slice { get nonmutating set }
-}
-
-/// The contracts of a CPU.
-public protocol ContractStorage {
-  /// How many records there are; at most 65,536.
-  var count: UInt32 { get }
-  /// The record of a contract.
-  subscript(index: UInt32) -> apus_contract { get nonmutating set }
 }

@@ -16,7 +16,7 @@ public enum NextSlice: Equatable, Sendable {
 }
 
 /// The slices of a CPU, used in the order of their numbers, again and again.
-public struct Timeline<Slices: SliceStorage> {
+public struct Timeline<Slices: RecordTable<apus_slice>> {
   /// The records.
   public let slices: Slices
   /// All slices from here on are free.
@@ -34,9 +34,7 @@ public struct Timeline<Slices: SliceStorage> {
 
   /// The slot of the environment that owns a slice.
   public func owner(of index: UInt32) -> UInt32? {
-    guard index < slices.count, slices[index].environment != UInt32(APUS_SLICE_FREE) else {
-      return nil
-    }
+    guard index < slices.count, slices[index].environment != UInt32(APUS_SLICE_FREE) else { return nil }
     return slices[index].environment
   }
 
@@ -45,8 +43,9 @@ public struct Timeline<Slices: SliceStorage> {
   /// - Returns: The slice.
   /// - Throws: `noSuchResource` for a number beyond the timeline, `inUse` for a slice that is owned,
   ///   `exhausted` if none is free, `quotaExceeded` if the budget of the environment's account has no room.
-  public mutating func allocate<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ wanted: UInt64?, for slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
+  public mutating func allocate(
+    _ wanted: UInt64?, for slot: UInt32,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) throws(SystemCallError) -> UInt32 {
     var index: UInt32 = 0
     if let wanted {
@@ -69,56 +68,41 @@ public struct Timeline<Slices: SliceStorage> {
   ///
   /// - Throws: `noSuchResource` if there is no such slice or it is free, `denied` if the capability does not
   ///   reach its owner with the right to write.
-  public mutating func free<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ index: UInt64, by capability: Capability, in table: EnvironmentTable<Environments, Accounts>
+  public mutating func free(
+    _ index: UInt64, by capability: Capability,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) throws(SystemCallError) {
     guard index < UInt64(slices.count) else { throw .noSuchResource }
     let index = UInt32(truncatingIfNeeded: index)
     guard let slot = owner(of: index) else { throw .noSuchResource }
-    let record = table.environments[slot]
-    guard
-      capability.dominates(guard: record.guard, length: record.guard_length, needing: .write)
-    else { throw .denied }
-    release(index, of: slot, in: table)
-    lowerHighWater()
+    guard table.environments[slot].isReached(by: capability, needing: .write) else { throw .denied }
+    take(index, of: slot, in: table)
   }
 
   /// Gives all slices of an environment back.
   ///
   /// - Complexity: O(slices that are in use).
-  public mutating func freeAll<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
+  public mutating func freeAll(
+    of slot: UInt32, in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) {
     var index: UInt32 = 0
     while index < highWater, table.environments[slot].slices_owned > 0 {
-      if slices[index].environment == slot { release(index, of: slot, in: table) }
+      if slices[index].environment == slot { take(index, of: slot, in: table) }
       index += 1
     }
-    lowerHighWater()
   }
 
   /// Ends an environment's ownership of a slice.
   ///
   /// - Precondition: The slice is owned by the environment in that slot.
-  mutating func take<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
-  ) {
-    release(index, of: slot, in: table)
-    lowerHighWater()
-  }
-
-  private func release<Environments: EnvironmentStorage, Accounts: AccountStorage>(
-    _ index: UInt32, of slot: UInt32, in table: EnvironmentTable<Environments, Accounts>
+  mutating func take(
+    _ index: UInt32, of slot: UInt32,
+    in table: EnvironmentTable<some RecordTable<apus_environment>, some RecordTable<apus_account>>
   ) {
     slices[index].environment = UInt32(APUS_SLICE_FREE)
     table.environments[slot].slices_owned -= 1
     table.accounts.release(.slices, 1, of: table.environments[slot].account)
-  }
-
-  private mutating func lowerHighWater() {
-    while highWater > 0, slices[highWater - 1].environment == UInt32(APUS_SLICE_FREE) {
-      highWater -= 1
-    }
+    while highWater > 0, slices[highWater - 1].environment == UInt32(APUS_SLICE_FREE) { highWater -= 1 }
   }
 
   /// Finds the slice that runs after another, in at most one round.

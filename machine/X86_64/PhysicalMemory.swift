@@ -123,6 +123,8 @@ public enum PhysicalMemory {
   }
 }
 
+extension Table: RecordTable {}
+
 extension Table: FrameStorage where Element == apus_frame {
   /// The bytes of a record from `account` to `reserved`.
   @inline(__always) public func state(of frame: UInt32) -> UInt64 {
@@ -137,11 +139,6 @@ extension Table: FrameStorage where Element == apus_frame {
       of: state, toByteOffset: Int(APUS_FRAME_STATE), as: UInt64.self)
   }
 }
-extension Table: AccountStorage where Element == apus_account {}
-extension Table: EnvironmentStorage where Element == apus_environment {}
-extension Table: SliceStorage where Element == apus_slice {}
-extension Table: ContractStorage where Element == apus_contract {}
-extension Table: RevocationStorage where Element == apus_revocation {}
 
 /// The contents of frames, through the direct map.
 public struct TableFrames: TableMemory {

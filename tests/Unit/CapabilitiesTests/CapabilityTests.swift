@@ -87,24 +87,15 @@ private func make(_ name: [UInt8], _ rights: Rights = .all) throws -> Capability
 
   @Test func aListKeepsWhatIsPutIntoItsSlots() throws {
     var environment = apus_environment()
-    for index in UInt64(0)..<8 {
-      #expect(throws: SystemCallError.denied) { try environment.capability(at: index) }
+    func slots() -> [Capability?] {
+      let list = environment.capabilities
+      return [list.0, list.1, list.2, list.3, list.4, list.5, list.6, list.7].map { Capability($0) }
     }
-    for index in UInt64(0)..<8 {
-      let capability = try make([UInt8(index), 9], Rights(rawValue: UInt8(index)))
-      let isThere = environment.setCapabilityRecord(capability.record, at: index)
-      #expect(isThere)
-    }
-    for index in UInt64(0)..<8 {
-      #expect(try environment.capability(at: index) == make([UInt8(index), 9], Rights(rawValue: UInt8(index))))
-    }
-    for index: UInt64 in [8, 9, 255, 256, .max] {
-      let record = try make([1]).record
-      #expect(try environment.capability(at: index) == nil)
-      let isThere = environment.setCapabilityRecord(record, at: index)
-      #expect(!isThere)
-    }
-    _ = environment.setCapabilityRecord(apus_capability(), at: 3)
-    #expect(throws: SystemCallError.denied) { try environment.capability(at: 3) }
+    #expect(slots().allSatisfy { $0 == nil })
+    let each: [Capability?] = try (UInt8(0)..<8).map { try make([$0, 9], Rights(rawValue: $0)) }
+    for index in 0..<8 { environment.setCapability(each[index], at: UInt64(index)) }
+    #expect(slots() == each)
+    environment.setCapability(nil, at: 3)
+    #expect(slots() == each.prefix(3) + [nil] + each.suffix(4))
   }
 }

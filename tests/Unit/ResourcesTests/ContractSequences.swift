@@ -60,8 +60,7 @@ private struct VirtualProcessor {
 
   mutating func make(_ period: UInt64, _ slice: UInt64, _ slot: UInt32) -> Bool {
     do throws(SystemCallError) {
-      let share = try contracts.admit(period: period, slice: slice, now: now)
-      _ = try contracts.make(period: period, slice: slice, share: share, for: slot, in: table, now: now)
+      _ = try contracts.make(period: period, slice: slice, for: slot, in: table, now: now)
       return true
     } catch { return false }
   }

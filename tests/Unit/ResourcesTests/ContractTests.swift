@@ -27,10 +27,8 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     }
   }
 
-  /// Admits and makes a contract.
   mutating func make(_ period: UInt64, _ slice: UInt64, for slot: UInt32, now: UInt64 = 0) throws -> UInt64 {
-    let share = try contracts.admit(period: period, slice: slice, now: now)
-    return try contracts.make(period: period, slice: slice, share: share, for: slot, in: table, now: now)
+    try contracts.make(period: period, slice: slice, for: slot, in: table, now: now)
   }
 
   /// The environment that would run under a contract.

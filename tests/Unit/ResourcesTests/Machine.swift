@@ -56,13 +56,13 @@ final class Machine {
 struct FrameView: FrameStorage {
   let machine: Machine
   var count: UInt32 { UInt32(machine.records.count) }
-  subscript(frame: UInt32) -> apus_frame {
-    get { machine.records[Int(frame)] }
+  subscript(index: UInt32) -> apus_frame {
+    get { machine.records[Int(index)] }
     nonmutating set {
-      if machine.isJournaling, machine.changedRecords[frame] == nil {
-        machine.changedRecords[frame] = machine.records[Int(frame)]
+      if machine.isJournaling, machine.changedRecords[index] == nil {
+        machine.changedRecords[index] = machine.records[Int(index)]
       }
-      machine.records[Int(frame)] = newValue
+      machine.records[Int(index)] = newValue
     }
   }
 }
@@ -93,7 +93,7 @@ struct MemoryView: TableMemory {
   }
 }
 
-struct EnvironmentView: EnvironmentStorage {
+struct EnvironmentView: RecordTable {
   let machine: Machine
   var count: UInt32 { UInt32(machine.environments.count) }
   subscript(slot: UInt32) -> apus_environment {
@@ -102,7 +102,7 @@ struct EnvironmentView: EnvironmentStorage {
   }
 }
 
-struct AccountView: AccountStorage {
+struct AccountView: RecordTable {
   let machine: Machine
   var count: UInt32 { UInt32(machine.accounts.count) }
   subscript(account: UInt32) -> apus_account {
@@ -111,7 +111,7 @@ struct AccountView: AccountStorage {
   }
 }
 
-struct SliceView: SliceStorage {
+struct SliceView: RecordTable {
   let machine: Machine
   var count: UInt32 { UInt32(machine.slices.count) }
   subscript(index: UInt32) -> apus_slice {
@@ -120,7 +120,7 @@ struct SliceView: SliceStorage {
   }
 }
 
-struct ContractView: ContractStorage {
+struct ContractView: RecordTable {
   let machine: Machine
   var count: UInt32 { UInt32(machine.contracts.count) }
   subscript(index: UInt32) -> apus_contract {
@@ -217,5 +217,16 @@ struct Seeded: RandomNumberGenerator {
   mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &self) < percent }
   mutating func pick<Element>(_ list: [Element]) -> Element {
     list[Int.random(in: 0..<list.count, using: &self)]
+  }
+}
+
+extension apus_environment {
+  /// The capability in a slot of the list.
+  func capability(at index: UInt64) -> Capability? {
+    let slots = [
+      capabilities.0, capabilities.1, capabilities.2, capabilities.3, capabilities.4, capabilities.5, capabilities.6,
+      capabilities.7,
+    ]
+    return Capability(slots[Int(index)])
   }
 }

@@ -287,24 +287,6 @@ extension RandomSequence {
     model.write(Int(root), address, results)
   }
 
-  func unmapEverywhere() {
-    let mappable = frames { $0.kind == .ordinary }
-    guard !mappable.isEmpty else { return }
-    let frame = random.pick(mappable)
-    var cursor: UInt32 = 0
-    search: while true {
-      let step = tables.unmapEverywhere(UInt32(frame), from: cursor)
-      switch step.progress {
-      case .done: break search
-      case .more(let next): cursor = next
-      case .missed:
-        wrongResult = "mappings were missed"
-        break search
-      }
-    }
-    model.unmapAll(of: frame)
-  }
-
   /// What the processor does when ring 3 uses an address.
   func touch() {
     let roots = frames { $0.kind == .table(4) }

@@ -10,11 +10,11 @@ import CApusABI
 final class RandomSequence {
   static let names = [
     "allocate", "allocateNamed", "free", "setGuard", "pin", "unpin", "pinUarea", "makeRoot",
-    "removeRoot", "retain", "release", "install", "remove", "write", "protect", "unmapEverywhere",
-    "touch", "scribble", "reclaim", "setLimit",
+    "removeRoot", "retain", "release", "install", "remove", "write", "protect", "fillPages",
+    "releasePages", "touch", "scribble", "reclaim", "setLimit",
   ]
   static let infallible: Set<String> = [
-    "unpin", "retain", "release", "unmapEverywhere", "touch", "scribble", "reclaim",
+    "unpin", "retain", "release", "touch", "scribble", "reclaim",
   ]
   static let frameCount = 56
   static let guards: [[UInt8]] = [[], [1], [1, 0], [1, 2], [2], [2, 0, 0]]
@@ -164,9 +164,10 @@ final class RandomSequence {
     case 345..<375: "release"
     case 375..<540: "install"
     case 540..<590: "remove"
-    case 590..<780: "write"
-    case 780..<890: "protect"
-    case 890..<910: "unmapEverywhere"
+    case 590..<745: "write"
+    case 745..<840: "protect"
+    case 840..<870: "fillPages"
+    case 870..<910: "releasePages"
     case 910..<975: "touch"
     case 975..<985: "scribble"
     case 985..<999: "setLimit"
@@ -193,7 +194,8 @@ final class RandomSequence {
     case "remove": remove(account, capability, modelled)
     case "write": write(account, capability, modelled)
     case "protect": protect(account, capability, modelled)
-    case "unmapEverywhere": unmapEverywhere()
+    case "fillPages": fillPages(account, capability, modelled)
+    case "releasePages": releasePages(account, capability, modelled)
     case "touch": touch()
     case "scribble": scribble()
     case "setLimit": setLimit(account, capability, modelled)

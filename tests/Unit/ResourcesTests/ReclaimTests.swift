@@ -33,61 +33,6 @@ import Testing
       dead: dead)
   }
 
-  @Test func mappingsOfAFrameAreFoundInEveryAddressSpace() throws {
-    var world = World(frames: 400)
-    let frame = try world.take("s")
-    let other = try world.take("s")
-    var roots: [UInt64] = []
-    for account in UInt16(1)...3 {
-      let root = try world.root("a", account: account)
-      roots.append(root)
-      for table in UInt64(0)..<20 {
-        try world.build(root, at: table << 21, "a", account: account)
-        try world.write(
-          [page(frame), page(other), page(frame, writable: true)], at: table << 21, root: root,
-          account: account)
-      }
-    }
-    #expect(world.record(frame).mappings == 120)
-    var steps = 0
-    var cursor: UInt32 = 0
-    search: while true {
-      let step = world.tables.unmapEverywhere(UInt32(frame), from: cursor)
-      steps += 1
-      #expect(step.maintenance == .none, "no page was ever accessed")
-      #expect(complaint(world) == nil)
-      switch step.progress {
-      case .done: break search
-      case .more(let next):
-        #expect(next > cursor)
-        cursor = next
-      case .missed:
-        Issue.record("mappings were missed")
-        break search
-      }
-    }
-    #expect(steps > 2, "each step is bounded")
-    #expect(world.record(frame).mappings == 0)
-    #expect(world.record(frame).writable_mappings == 0)
-    #expect(world.record(other).mappings == 60)
-    #expect(world.tables.unmapEverywhere(UInt32(frame), from: 0).progress == .done)
-  }
-
-  @Test func aSearchThatBeganTooLateSaysSo() throws {
-    var world = World()
-    let root = try world.root()
-    let table = try world.build(root, at: 0)
-    let frame = try world.take()
-    try world.write([page(frame)], at: 0, root: root)
-    world.touch(table, 0)
-    let late = world.tables.unmapEverywhere(UInt32(frame), from: UInt32(table) + 1)
-    #expect(late.progress == .missed)
-    #expect(late.maintenance == .none)
-    let again = world.tables.unmapEverywhere(UInt32(frame), from: 0)
-    #expect(again.progress == .done)
-    #expect(again.maintenance == .everything)
-  }
-
   @Test func everythingOfAnAccountComesBack() throws {
     var world = World(frames: 9000)
     let before = world.ledger.freeCount

@@ -11,7 +11,7 @@ final class RevocationMemory {
   init(_ count: Int) { records = Array(repeating: apus_revocation(), count: count) }
 }
 
-struct RevocationView: RevocationStorage {
+struct RevocationView: RecordTable {
   let memory: RevocationMemory
   var count: UInt32 { UInt32(memory.records.count) }
   subscript(index: UInt32) -> apus_revocation {

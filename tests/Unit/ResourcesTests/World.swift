@@ -29,7 +29,10 @@ struct World {
 
   /// Takes a frame for an account.
   mutating func take(_ owner: String = "a", account: UInt16 = 1) throws -> UInt64 {
-    UInt64(try ledger.allocate(under: capability(owner), account: account).frame)
+    let list = Numbers(count: 1)
+    _ = try ledger.allocate(
+      1, into: list, under: capability(owner), account: account, keepsOwn: false, memory: memory)
+    return list.values[0]
   }
 
   /// Makes a root.
