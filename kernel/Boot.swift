@@ -39,7 +39,8 @@ enum BootName {
   guard var info = StartInfo(physical: startInfo) else { panic("boot: not started through PVH with a memory map") }
   let processor: Processor
   do throws(ProcessorRefusal) {
-    processor = try Processor.start(acceptMeltdown: info.setting("accept-meltdown") == 1)
+    processor = try Processor.start(
+      acceptMeltdown: info.setting("accept-meltdown") == 1, protectionKeys: info.setting("protection-keys") == 1)
   } catch {
     switch error {
     case .noBaseInstructions: panic("boot: this CPU has no FSGSBASE instructions")
@@ -113,12 +114,12 @@ private struct Layout {
     informationBytes =
       4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes + revocationBytes
     guard let tables = memory.take(informationBytes), let words = memory.take(8192), let bytes = memory.take(4096),
-      let vectors = memory.take(max(4096, processor.extendedStateSize)),
+      let vectors = memory.take(max(4096, processor.wholeStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
       let processors = memory.take(UInt64(processorCount) * UInt64(MemoryLayout<ProcessorState>.stride)),
       let processorMemory = memory.take(UInt64(processorCount) * ThisProcessor.memoryByteCount),
       let parking = memory.take(
-        UInt64(environmentCount) * ParkingPlaces.stride(extendedStateSize: processor.extendedStateSize))
+        UInt64(environmentCount) * ParkingPlaces.stride(extendedStateSize: processor.wholeStateSize))
     else { panic("boot: too little memory for the kernel's tables") }
     information = tables
     frameTable = tables + 4096
@@ -232,7 +233,7 @@ private func start(
       bytes: KernelBytes(physical: layout.bytes, count: 4096),
       information: Record(physical: layout.information),
       initialVectors: initialVectors,
-      parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.extendedStateSize),
+      parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.wholeStateSize),
       processors: processors,
       processorMemory: layout.processorMemory,
       revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount))),
@@ -260,6 +261,7 @@ private func start(
     frameCount: UInt64(layout.frameCount), sliceTicks: sliceTicks)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
+  page.value.protection_keys = processor.hasProtectionKeys ? 1 : 0
   startProcessors(list)
   makeFirstEnvironment(module)
 }

@@ -64,7 +64,7 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Uni
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
 
 LIBOS_C := -I libos/Runtime/CRuntime/include -mcmodel=large
-RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Transfer.o Memory.o Static.o ApusABI.o ApusRuntime.o)
+RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Guard.o Transfer.o Memory.o Static.o ApusABI.o ApusRuntime.o)
 LIBOS_OBJECTS := $(RUNTIME_OBJECTS) $(addprefix $(L)/,ApusELF.o ApusImage.o ApusUnix.o ApusLinux.o)
 
 $(L)/%.o: libos/Runtime/%.S $(HEADERS) tools/build.mk

@@ -10,7 +10,8 @@
 // `cap` is a slot in the caller's capability list. Frames, tables, environments and devices carry a guard (a
 // capability name); a call is allowed if the capability's name is a prefix of the guard and holds the right.
 // A page-table entry in an argument is the processor's own (frame << 12 | bits): present, writable (bit 1),
-// accessed, dirty, the software bits 9-11 and 52-58, no-execute (bit 63). User is always set, global never.
+// accessed, dirty, the software bits 9-11 and 52-58, a protection key (bits 59-62), no-execute (bit 63). User is
+// always set, global never.
 
 /// A call to the kernel.
 ///

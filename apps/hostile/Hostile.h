@@ -25,6 +25,12 @@ HOSTILE_INLINE uint64_t uarea_word(uint32_t offset) {
 HOSTILE_INLINE void set_uarea_word(uint32_t offset, uint64_t value) {
   __asm__ volatile("movq %0, %%gs:(%q1)" : : "r"(value), "r"((uint64_t)offset) : "memory");
 }
+/* PKRU; faults where protection keys are off. */
+HOSTILE_INLINE uint64_t read_rights(void) {
+  uint32_t rights, zero;
+  __asm__ volatile("rdpkru" : "=a"(rights), "=d"(zero) : "c"(0));
+  return rights;
+}
 HOSTILE_INLINE uint64_t time_stamp(void) {
   uint32_t low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
@@ -180,6 +186,7 @@ HOSTILE_SYMBOL(hostile_holder_vectors_after)
 HOSTILE_SYMBOL(hostile_holder_fs)
 HOSTILE_SYMBOL(hostile_holder_fs_after)
 HOSTILE_SYMBOL(hostile_holder_done)
+HOSTILE_SYMBOL(hostile_holder_rights)
 HOSTILE_SYMBOL(hostile_reader_entry)
 HOSTILE_SYMBOL(hostile_reader_file)
 HOSTILE_SYMBOL(hostile_reader_vectors)

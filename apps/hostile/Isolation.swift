@@ -8,7 +8,7 @@ import ApusABI
 /// Each has three words of the shared memory: how often it found something
 /// there, and where and what that was the first time.
 private enum Kind: UInt64 {
-  case general, flags, bases, selectors, vectors
+  case general, flags, bases, selectors, vectors, rights
 
   var failures: UInt64 { Shared[1 + rawValue * 3] }
   var place: UInt64 { Shared[2 + rawValue * 3] }
@@ -67,6 +67,7 @@ var vectorsFound: UInt64 { Kind.vectors.failures }
     if selector != 0 { Kind.selectors.found(index, selector) }
   }
   lookAtVectors(address_of_hostile_reader_vectors()) { Kind.vectors.found($0, $1) }
+  if Information.page.protection_keys != 0, read_rights() != 0 { Kind.rights.found(0, read_rights()) }
   Shared[0] = Kind.looks + 1
 }
 
@@ -107,7 +108,9 @@ func isolationChecks(_ report: inout Report) {
   fillVectors(address_of_hostile_holder_vectors())
   store64(address_of_hostile_holder_fs(), 0x0000_1357_9bdf_0246)
   store64(address_of_hostile_holder_done(), 0)
-  for index in 0..<UInt64(16) { Shared[index] = 0 }
+  // Nothing but key 0, which all of this program has.
+  store64(address_of_hostile_holder_rights(), Information.page.protection_keys != 0 ? 0xffff_fffc : 0)
+  for index in 0..<UInt64(19) { Shared[index] = 0 }
   Kernel.forge(Slot.other, name: 0x0041 << 48, length: 2)
   Kernel.forge(Slot.scratch, name: 0x0042 << 48, length: 2)
   guard
@@ -142,6 +145,7 @@ func isolationChecks(_ report: inout Report) {
   nothing(.bases, "nothing in the FS and GS bases")
   nothing(.selectors, "nothing in the data selectors")
   nothing(.vectors, "nothing in the x87 and vector state")
+  nothing(.rights, "nothing in the rights of protection keys")
 
   var own = Check("isolation", "the holder finds its own registers")
   let held = holder.record

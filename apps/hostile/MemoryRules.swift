@@ -95,14 +95,14 @@ private func whatMayBeMapped(_ frame: UInt64, _ report: inout Report) {
 
 private func bitsOfEntries(_ frame: UInt64, _ report: inout Report) {
   var check = Check("memory", "bits that an entry may not have")
-  // Write-through, cache-disable, PAT, global, the reserved address bits are frames beyond memory, protection keys.
-  let forbidden: [9 of UInt64] = [8, 0x10, 0x18, 0x80, 0x100, 1 << 59, 1 << 60, 1 << 61, 1 << 62]
+  // Write-through, cache-disable, PAT, global; the reserved address bits are frames beyond memory.
+  let forbidden: [5 of UInt64] = [8, 0x10, 0x18, 0x80, 0x100]
   for index in forbidden.indices {
     let bit = forbidden[index]
     refused(&check, .invalid, "a forbidden bit in pagesWrite") { map(Entry.page(frame) | bit) }
   }
   check.expect(map(Entry.page(frame)).value == 1, "mapping without them")
-  for index in forbidden.indices where forbidden[index] < 4096 {
+  for index in forbidden.indices {
     let bit = forbidden[index]
     refused(&check, .invalid, "a forbidden bit set by pagesProtect") {
       Kernel.call(.pagesProtect, both, Information.ownRoot, page, 1 | bit << 16, UInt64.max)
@@ -123,9 +123,9 @@ private func bitsOfEntries(_ frame: UInt64, _ report: inout Report) {
   }
   check.expect(map(0).value == 1, "unmapping")
   // What may be chosen arrives as it is; user is always set; an entry without the present bit becomes zero.
-  let chosen = Entry.page(frame) | 0xe00 | 0x07f0_0000_0000_0000
-  check.expect(map(chosen).value == 1, "software bits")
-  check.expect(OwnTables.entry(page), equals: chosen | Entry.user, "the entry with software bits")
+  let chosen = Entry.page(frame) | 0xe00 | 0x7ff0_0000_0000_0000
+  check.expect(map(chosen).value == 1, "software bits and a protection key")
+  check.expect(OwnTables.entry(page), equals: chosen | Entry.user, "the entry with software bits and a key")
   check.expect(map(chosen & ~Entry.present).value == 1, "an entry without the present bit")
   check.expect(OwnTables.entry(page), equals: 0, "the entry without the present bit")
   report.finish(check)

@@ -61,7 +61,14 @@ hostile_holder_body:
 2:leaq -1(%rcx), %rcx
   jrcxz 3f
   jmp 2b
-3:movq hostile_holder_file + REGISTER_RCX(%rip), %rcx
+3:movq hostile_holder_rights(%rip), %rcx
+  jrcxz 6f                                 /* no protection keys */
+  movq %rcx, %rax
+  movl $0, %ecx
+  movl $0, %edx
+  wrpkru
+  LOAD_CALL_REGISTERS hostile_holder_file
+6:movq hostile_holder_file + REGISTER_RCX(%rip), %rcx
   int3
   movl $APUS_CALL_BIT, %eax
   syscall
@@ -114,7 +121,7 @@ hostile_reader_entry:
 
   .section .bss
   .globl hostile_holder_file, hostile_holder_after, hostile_holder_vectors, hostile_holder_vectors_after
-  .globl hostile_holder_fs, hostile_holder_fs_after, hostile_holder_done
+  .globl hostile_holder_fs, hostile_holder_fs_after, hostile_holder_done, hostile_holder_rights
   .globl hostile_reader_file, hostile_reader_vectors, hostile_reader_selectors, hostile_reader_fs, hostile_reader_gs
   .balign 64
 hostile_holder_vectors: .skip 1088
@@ -126,6 +133,7 @@ hostile_reader_file: .skip REGISTER_FILE_SIZE
 hostile_holder_fs: .skip 8
 hostile_holder_fs_after: .skip 8
 hostile_holder_done: .skip 8
+hostile_holder_rights: .skip 8
 hostile_reader_selectors: .skip 24
 hostile_reader_fs: .skip 8
 hostile_reader_gs: .skip 8

@@ -17,6 +17,10 @@ public enum PageEntry {
   public static var dirty: UInt64 { 1 << 6 }
   /// Bits that the processor ignores: 9 to 11 and 52 to 58.
   public static var software: UInt64 { 0x07f0_0000_0000_0e00 }
+  /// The protection key, by which ring 3 withholds rights from itself: bits 59 to 62.
+  ///
+  /// SDM vol. 3, 4.6.2. Where keys are off the processor ignores it.
+  public static var protectionKey: UInt64 { 0xf << 59 }
   /// Fetching instructions is forbidden.
   public static var noExecute: UInt64 { 1 << 63 }
   /// The frame number, in place.
@@ -27,8 +31,8 @@ public enum PageEntry {
   /// What an application may set in an entry that it writes.
   ///
   /// Not among these: cache control and the PAT bit (memory types are the kernel's), global (it would outlive an
-  /// address-space switch), protection keys.
-  public static var allowed: UInt64 { present | user | changeable | frameMask }
+  /// address-space switch).
+  public static var allowed: UInt64 { present | user | changeable | protectionKey | frameMask }
 
   /// The bits of an entry that links a page table: what it may allow is decided at level 1.
   static var link: UInt64 { present | writable | user }

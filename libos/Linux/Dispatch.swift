@@ -78,7 +78,7 @@ func handleFault(
   if vector == ProcessorException.pageFault {
     let access: MemoryAccess =
       error & 16 != 0 ? .execute : error & 2 != 0 ? .write : .read
-    let outcome = task.memory.fault(at: address, access)
+    let outcome = error & 32 != 0 ? .guarded : task.memory.fault(at: address, access)
     if case .resolved = outcome {
       task.process.minorFaults &+= 1
       let current = Execution.current

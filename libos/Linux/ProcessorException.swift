@@ -26,6 +26,7 @@ extension Task {
     case .resolved: return
     case .unmapped: force(SignalInfo(signal: Signal.segmentation, code: 1, sender: address))
     case .forbidden: force(SignalInfo(signal: Signal.segmentation, code: 2, sender: address))
+    case .guarded: force(SignalInfo(signal: Signal.segmentation, code: SignalInfo.keyCode, sender: address))
     case .beyondFile: force(SignalInfo(signal: Signal.bus, code: 2, sender: address))
     case .outOfMemory: endForWantOfMemory()
     }

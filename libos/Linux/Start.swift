@@ -10,6 +10,9 @@ func startFamily(_ image: Bytes) -> Never {
   guard let command = StartCommand(image: image) else {
     refuse(ascii("apus: the boot image is damaged"), status: 125)
   }
+  if command.number("guard") == 1, !Guard.raise() {
+    refuse(ascii("apus: --guard: this processor has no protection keys (PKU); run without --guard"), status: 125)
+  }
   if let seed = command.setting("seed") { Random.seed(hexadecimalBytes(seed)) }
   if let epoch = command.number("epoch") { Clock.setEpoch(nanoseconds: epoch) }
   let family = Family(isTraced: command.number("trace") == 1)

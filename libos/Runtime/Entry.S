@@ -1,35 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Entry.S: where the kernel's upcalls arrive in a LibOS, and the way back to the application, which needs no kernel.
  *
- * The GS base points at the u-area. While the critical word is set nothing interrupts; it is set by the first
+ * The GS base points at the u-area. (Guard.S has the entries of a guarded family.) While the critical word is set nothing interrupts; it is set by the first
  * instructions of each entry and cleared last. Three places can still be interrupted by a slice's end: the first
  * instructions of an entry (only registers have changed, so it is saved like application code), and two that
  * runtime_slice_end_entry knows by their addresses: the tail of the return path (registers are restored, the rest of the frame is
  * still on the stack) and the first instruction of slice begin (the saved state is still whole).
  *
  * Every entry builds the same frame, struct runtime_registers, at the top of the LibOS stack. */
-#include "CRuntime.h"
-
-#define G(offset) %gs:offset
-#define SAVE(area, field) %gs:area+field
-
-  .macro PUSH_LOW_REGISTERS rcx, rax
-  pushq %rdi
-  pushq %rsi
-  pushq %rdx
-  pushq \rcx
-  pushq \rax
-  pushq %r8
-  pushq %r9
-  pushq %r10
-  pushq %r11
-  pushq %rbx
-  pushq %rbp
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  .endm
+#include "EntryMacros.h"
 
   .text
   .globl runtime_entry_start
@@ -39,49 +18,13 @@ runtime_entry_start:
   .globl runtime_foreign_entry
   .balign 64
 runtime_foreign_entry:
-  cmpl $128, %eax
-  jae 1f
-  movl %eax, %ecx
-  leaq answers(%rip), %r11
-  movzbl (%r11,%rcx), %ecx
-  testl %ecx, %ecx
-  jz 1f
-  cmpb $0, G(UA_ANSWERS_ON)
-  je 1f
-  movq %gs:UA_ANSWERS(,%rcx,8), %rax
-  movq G(APUS_UA_FOREIGN_RIP), %rcx
-  movq %rsp, %r11
-  movq G(APUS_UA_EXCEPTION_STACK), %rsp
-  pushq G(APUS_UA_FOREIGN_FLAGS)
-  popfq
-  movq %r11, %rsp
-  jmp *%rcx
-
+  ANSWER 1f
 1:movq $1, G(APUS_UA_CRITICAL)
-  movq %rsp, G(UA_APPLICATION_RSP)
-  movq G(UA_STACK), %rsp
-  pushq $APUS_USER_DATA_SELECTOR
-  pushq G(UA_APPLICATION_RSP)
-  pushq G(APUS_UA_FOREIGN_FLAGS)
-  pushq $APUS_USER_CODE_SELECTOR
-  pushq G(APUS_UA_FOREIGN_RIP)
-  pushq %rax
-  PUSH_LOW_REGISTERS G(APUS_UA_FOREIGN_RIP), %rax
-  movq %rsp, %rdi
-  call linux_system_call
+  PERFORM_FOREIGN_CALL
 
 /* ---- back to the application ------------------------------------------------------------------------- */
 return_to_application:
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbp
-  popq %rbx
-  popq %r11
-  popq %r10
-  popq %r9
-  popq %r8
+  POP_HIGH_REGISTERS
   popq %rax
   popq %rcx
   popq %rdx
@@ -108,28 +51,12 @@ return_pending_critical:
   .balign 64
 runtime_exception_entry:
   movq $1, G(APUS_UA_CRITICAL)
-  movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RIP), %rax
-  shrq $40, %rax
-  cmpl $(APUS_LIBOS_BASE >> 40), %eax
-  je libos_fault
-  movq G(UA_STACK), %rsp
-  pushq $APUS_USER_DATA_SELECTOR
-  pushq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RSP)
-  pushq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_FLAGS)
-  pushq $APUS_USER_CODE_SELECTOR
-  pushq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RIP)
-  pushq $-1
-  PUSH_LOW_REGISTERS SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RCX), SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RAX)
-  movq %rsp, %rdi
-  movzbl SAVE(APUS_UA_EXCEPTION, APUS_SAVE_CAUSE), %esi
-  movl SAVE(APUS_UA_EXCEPTION, APUS_SAVE_CAUSE + 4), %edx
-  movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_ADDRESS), %rcx
-  movq $0, SAVE(APUS_UA_EXCEPTION, APUS_SAVE_IN_USE)
-  call linux_fault
+  HANDLE_EXCEPTION
   jmp return_to_application
 
 /* A fault in the LibOS itself: its stack must stay as it is for the report. */
-libos_fault:
+  .globl runtime_own_fault
+runtime_own_fault:
   movzbl SAVE(APUS_UA_EXCEPTION, APUS_SAVE_CAUSE), %edi
   movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RIP), %rsi
   movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_ADDRESS), %rdx
@@ -141,6 +68,8 @@ libos_fault:
   .globl runtime_nested_entry
 runtime_nested_entry:
   movq $1, G(APUS_UA_CRITICAL)
+  .globl runtime_nested_fault
+runtime_nested_fault:
   movzbl SAVE(APUS_UA_NESTED, APUS_SAVE_CAUSE), %edi
   movq SAVE(APUS_UA_NESTED, APUS_SAVE_RIP), %rsi
   movq SAVE(APUS_UA_NESTED, APUS_SAVE_ADDRESS), %rdx
@@ -157,12 +86,14 @@ runtime_slice_end_entry:
   movq SAVE(APUS_UA_SLICE, APUS_SAVE_RIP), %rax
   leaq runtime_slice_begin_entry(%rip), %rcx
   cmpq %rcx, %rax
-  je give_up_slice                        /* what was saved before is still whole */
+  je runtime_give_up_slice                /* what was saved before is still whole */
   movq G(UA_STACK), %rsp
   leaq return_tail(%rip), %rcx
   subq %rcx, %rax
   cmpq $(return_pending - return_tail), %rax
   jbe in_return_tail
+  .globl runtime_interrupted
+runtime_interrupted:
   pushq $APUS_USER_DATA_SELECTOR
   pushq SAVE(APUS_UA_SLICE, APUS_SAVE_RSP)
   pushq SAVE(APUS_UA_SLICE, APUS_SAVE_FLAGS)
@@ -171,6 +102,8 @@ runtime_slice_end_entry:
 frame_of_slice_end:
   pushq $-1
   PUSH_LOW_REGISTERS SAVE(APUS_UA_SLICE, APUS_SAVE_RCX), SAVE(APUS_UA_SLICE, APUS_SAVE_RAX)
+  .globl runtime_save_frame
+runtime_save_frame:
   movq %rsp, G(UA_SAVED_RSP)
   movq $UA_MODE_APPLICATION, G(UA_MODE)
   rdfsbase %rax
@@ -179,7 +112,8 @@ frame_of_slice_end:
   movl G(UA_MASK), %eax
   movl G(UA_MASK + 4), %edx
   xsave64 UA_VECTORS(%rcx)
-give_up_slice:
+  .globl runtime_give_up_slice
+runtime_give_up_slice:
   movq $0, SAVE(APUS_UA_SLICE, APUS_SAVE_IN_USE)
   andq $~APUS_PENDING_SLICE_END, G(APUS_UA_PENDING)
   movl $(APUS_CALL_BIT | 1), %eax         /* yield */
@@ -194,25 +128,9 @@ in_return_tail:                           /* the rest of the frame is on the sta
   .balign 64
 runtime_slice_begin_entry:
   movq $1, G(APUS_UA_CRITICAL)
-  movq G(APUS_UA_SELF), %rcx
-  movl G(UA_MASK), %eax
-  movl G(UA_MASK + 4), %edx
-  xrstor64 UA_VECTORS(%rcx)
-  movq G(UA_FS), %rax
-  wrfsbase %rax
-  movq G(UA_SAVED_RSP), %rsp
-  cmpq $UA_MODE_SUSPENDED, G(UA_MODE)
-  je resume_suspended
-  cmpq $0, G(UA_ATTENTION)
-  je return_to_application
-  movq 16*8(%rsp), %rax                   /* rip: inside an entry the frame must go back there first */
-  shrq $40, %rax
-  cmpl $(APUS_LIBOS_BASE >> 40), %eax
-  je return_to_application
-  movq %rsp, %rdi
-  call linux_attention
-  jmp return_to_application
-resume_suspended:
+  BEGIN_SLICE return_to_application
+  .globl runtime_resume_suspended
+runtime_resume_suspended:
   popq %r15
   popq %r14
   popq %r13
@@ -245,11 +163,11 @@ runtime_suspend:
   je 1f
   movl $(APUS_CALL_BIT | 2), %eax         /* sleep; comes back here only if what it waits for has happened */
   syscall
-  jmp resume_suspended
+  jmp runtime_resume_suspended
 1:movl $(APUS_CALL_BIT | 1), %eax
   movq %r10, %rdi
   syscall
-  jmp resume_suspended
+  jmp runtime_resume_suspended
 
 /* The first thing that a system execution does. */
   .globl runtime_system_start
@@ -280,7 +198,8 @@ runtime_start:
 
   .section .rodata
 /* Linux numbers with constant answers: getpid, getuid, getgid, geteuid, getegid, getppid, getpgrp */
-answers:
+  .globl runtime_answers
+runtime_answers:
   .skip 39
   .byte 1
   .skip 62

@@ -44,25 +44,33 @@ public final class Execution {
     setWord(APUS_UA_PENDING, 0)
     setWord(APUS_UA_EXCEPTION + APUS_SAVE_IN_USE, 0)
     setWord(APUS_UA_NESTED + APUS_SAVE_IN_USE, 0)
-    setWord(APUS_UA_EXCEPTION_ENTRY, runtime_exception_entry_address())
+    setEntries()
     setWord(APUS_UA_EXCEPTION_STACK, uarea + 0x1000)
-    setWord(APUS_UA_NESTED_ENTRY, runtime_nested_entry_address())
     setWord(APUS_UA_NESTED_STACK, uarea - Self.stackBytes + 0x2000)
-    setWord(APUS_UA_FOREIGN_ENTRY, runtime_foreign_entry_address())
-    setWord(APUS_UA_SLICE_BEGIN_ENTRY, runtime_slice_begin_entry_address())
-    setWord(APUS_UA_SLICE_END_ENTRY, runtime_slice_end_entry_address())
     setWord(APUS_UA_SLICE_STACK, uarea + 0x1000)
-    setWord(APUS_UA_PROTECTED_ENTRY, runtime_protected_entry_address())
-    setWord(APUS_UA_REPLY_ENTRY, runtime_reply_entry_address())
     setWord(APUS_UA_ACCEPTING, 0)
     setWord(APUS_UA_SELF, uarea)
     setWord(APUS_UA_REVOCATION_ENTRY, 0)
+    setWord(UA_FOREIGN_FLAGS_ADDRESS, uarea + UInt64(APUS_UA_FOREIGN_FLAGS))
     setWord(UA_STACK, stack)
     setWord(UA_WAKE, 0)
     setWord(UA_ATTENTION, 0)
     setWord(UA_MASK, Self.extendedStateMask)
     setWord(UA_ANSWERS_ON, Self.answersEnabled ? 1 : 0)
     setWord(UA_OWNER, unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())))
+  }
+
+  /// Names the entries, which differ in a guarded family.
+  func setEntries() {
+    let isGuarded = Guard.isOn
+    func set(_ word: Int32, _ plain: UInt64, _ guarded: UInt64) { setWord(word, isGuarded ? guarded : plain) }
+    set(APUS_UA_EXCEPTION_ENTRY, runtime_exception_entry_address(), runtime_guarded_exception_entry_address())
+    set(APUS_UA_NESTED_ENTRY, runtime_nested_entry_address(), runtime_guarded_nested_entry_address())
+    set(APUS_UA_FOREIGN_ENTRY, runtime_foreign_entry_address(), runtime_guarded_foreign_entry_address())
+    set(APUS_UA_SLICE_BEGIN_ENTRY, runtime_slice_begin_entry_address(), runtime_guarded_slice_begin_entry_address())
+    set(APUS_UA_SLICE_END_ENTRY, runtime_slice_end_entry_address(), runtime_guarded_slice_end_entry_address())
+    set(APUS_UA_PROTECTED_ENTRY, runtime_protected_entry_address(), runtime_guarded_protected_entry_address())
+    set(APUS_UA_REPLY_ENTRY, runtime_reply_entry_address(), runtime_guarded_reply_entry_address())
   }
 
   /// A place with mapped pages.

@@ -87,7 +87,7 @@ extension PagePool {
       let frame = UInt32(truncatingIfNeeded: BareFrames.list[index])
       records[Int(frame)].count = 0
       records[Int(frame)].place = place
-      var entry = UInt64(frame) << 12 | PageTable.present | PageTable.writable | PageTable.noExecute
+      var entry = UInt64(frame) << 12 | Guard.ownBits
       unsafe withUnsafePointer(to: &entry) { pointer in
         unsafe PageTable.writeShared(at: UInt64(APUS_MODULE_BASE) + UInt64(place) << 12, pointer, count: 1)
       }

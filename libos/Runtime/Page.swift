@@ -136,6 +136,7 @@ enum PagePool {
       if count == 0 { return true }
     }
     let address = UInt64(APUS_MODULE_BASE) + UInt64(nextPlace) << 12
+    let bits = Guard.ownBits
     var index = 0
     while index < count {
       let frame = UInt32(truncatingIfNeeded: BareFrames.list[index])
@@ -144,7 +145,7 @@ enum PagePool {
       unsafe record.pointee.place = nextPlace + UInt32(index)
       unsafe record.pointee.next = clean
       clean = frame
-      BareFrames.list[index] = UInt64(frame) << 12 | PageTable.present | PageTable.writable | PageTable.noExecute
+      BareFrames.list[index] = UInt64(frame) << 12 | bits
       index += 1
     }
     nextPlace += UInt32(count)
@@ -200,13 +201,14 @@ enum BareFrames {
   @discardableResult static func map(at address: UInt64, bytes: UInt64) -> Bool {
     var at = address
     let end = address + (bytes + 4095) & ~4095
+    let bits = Guard.ownBits
     while at < end {
       let wanted = min(64, Int((end - at) >> 12))
       let count = take(upTo: wanted)
       guard count > 0 else { return false }
       var index = 0
       while index < count {
-        list[index] = list[index] << 12 | PageTable.present | PageTable.writable | PageTable.noExecute
+        list[index] = list[index] << 12 | bits
         index += 1
       }
       unsafe PageTable.writeShared(at: at, list, count: count)

@@ -15,10 +15,14 @@ public enum ProcessorRefusal: Error {
 
 /// The CPU's features.
 public struct Processor {
-  /// Bits of XCR0 that are on.
+  /// Bits of XCR0 that are on, but for the rights of protection keys: those are no vectors.
   public private(set) var extendedStateMask: UInt64 = 0
   /// Bytes of an XSAVE area with that mask.
   public private(set) var extendedStateSize: UInt64 = 0
+  /// Bytes of an XSAVE area with everything that is on.
+  public private(set) var wholeStateSize: UInt64 = 0
+  /// Whether pages have protection keys: they were asked for, and the CPU has them.
+  public private(set) var hasProtectionKeys = false
   private let leaf7: apus_cpuid
   private let leaf1: apus_cpuid
 
@@ -29,14 +33,19 @@ public struct Processor {
 
   /// Looks at the CPU and switches on what the kernel relies on.
   ///
-  /// - Parameter acceptMeltdown: Run all the same on a CPU open to Meltdown; the command line asks for it.
+  /// - Parameters:
+  ///   - acceptMeltdown: Run all the same on a CPU open to Meltdown; the command line asks for it.
+  ///   - protectionKeys: Switch them on where they are; the command line asks for it.
   /// - Returns: What the CPU has.
   /// - Throws: `ProcessorRefusal` if something indispensable is not there.
-  public static func start(acceptMeltdown: Bool) throws(ProcessorRefusal) -> Processor {
+  public static func start(
+    acceptMeltdown: Bool, protectionKeys: Bool
+  ) throws(ProcessorRefusal) -> Processor {
     var processor = Processor()
     guard processor.leaf7.ebx & 1 != 0 else { throw .noBaseInstructions }
     guard processor.leaf1.ecx & (1 << 26) != 0 else { throw .noExtendedState }
     guard acceptMeltdown || !processor.openToMeltdown else { throw .openToMeltdown }
+    processor.hasProtectionKeys = protectionKeys && processor.leaf7.ecx & (1 << 3) != 0
     processor.enable()
     return processor
   }
@@ -68,6 +77,7 @@ public struct Processor {
     // of a ring-3 IRET with the kernel's rights, which SMAP then refuses: off there, as a LibOS returns by IRET.
     if leaf7.ebx & (1 << 20) != 0, !isEmulated { cr4 |= 1 << 21 }
     if leaf7.ecx & (1 << 2) != 0 { cr4 |= 1 << 11 }  // UMIP
+    if hasProtectionKeys { cr4 |= 1 << 22 }
     apus_write_cr4(cr4)
 
     // x87, SSE, AVX and the AVX-512 triple where the CPU has them (SDM vol. 1, 13.1).
@@ -77,5 +87,8 @@ public struct Processor {
     apus_xsetbv(0, mask)
     extendedStateMask = mask
     extendedStateSize = UInt64(apus_cpuid(0xd, 0).ebx)
+    // With the keys' rights (PKRU) in it, whoever saves or resets vectors in the kernel does the same with these.
+    if hasProtectionKeys { apus_xsetbv(0, mask | 1 << 9) }
+    wholeStateSize = UInt64(apus_cpuid(0xd, 0).ebx)
   }
 }

@@ -157,7 +157,7 @@ struct apus_information {
   uint64_t first_ring3_ticks;        /* counter when ring 3 ran first */
   uint64_t processor_count;          /* CPUs; each has slice_count slices, one timeline after the other */
   uint64_t idle_ticks;               /* time halted */
-  uint64_t extended_state_mask;      /* XCR0 */
+  uint64_t extended_state_mask;      /* XCR0, but for PKRU's bit */
   uint64_t extended_state_size;      /* bytes of an XSAVE area under that mask */
   uint64_t contract_table_offset;    /* struct apus_contract[processor_count * APUS_CONTRACT_COUNT] */
   uint64_t account_table_offset;     /* struct apus_account[account_count] */
@@ -165,6 +165,7 @@ struct apus_information {
   uint64_t revocation_table_offset;  /* struct apus_revocation[revocation_count] */
   uint64_t revocation_count;
   uint64_t revocation_bound_ticks;   /* what is asked back is back so long after the deadline, at the latest */
+  uint64_t protection_keys;          /* 1: they are on; after a switch between accounts PKRU is 0 */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96

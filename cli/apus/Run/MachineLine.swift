@@ -57,6 +57,8 @@ struct MachineLine {
   /// Whether its clock counts instructions, one a nanosecond, instead of following the host's.
   var countsInstructions = false
   var kernelOptions: [String] = []
+  /// Features of the processor that the machine is not to have, by QEMU's names.
+  var withheldFeatures: [String] = []
   var extra: [String] = []
 
   /// The command, program first.
@@ -66,8 +68,9 @@ struct MachineLine {
       case .microvm: "microvm,pit=on,pic=on,rtc=on"
       case .q35: "q35"
       }
+    let processor = ([accelerator == .kvm ? "host" : "max"] + withheldFeatures.map { "-\($0)" }).joined(separator: ",")
     var line = [
-      emulator, "-accel", accelerator.rawValue, "-cpu", accelerator == .kvm ? "host" : "max",
+      emulator, "-accel", accelerator.rawValue, "-cpu", processor,
       "-machine", model, "-m", memory.text, "-smp", String(processors), "-kernel", kernel, "-initrd", image,
       "-display", "none", "-nodefaults", "-no-reboot",
       "-chardev", "stdio,id=console,signal=off",

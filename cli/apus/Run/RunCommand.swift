@@ -88,6 +88,10 @@ struct Run: ParsableCommand {
       valueName: "policy"))
   var pager: PagerPolicy?
 
+  /// A feature that the machine's processor is not to have, by QEMU's name; for tests of what is said then.
+  @Option(help: .hidden)
+  var without: [String] = []
+
   /// How many pages the page server may keep.
   @Option(help: .hidden)
   var swap: Int?
@@ -95,6 +99,13 @@ struct Run: ParsableCommand {
   /// FRAMES/MILLISECONDS: so many frames are asked back every so often; the pager's tests.
   @Option(help: .hidden)
   var revoke: String?
+
+  @Flag(
+    help: """
+      Guard the LibOS against wild writes of the programs that it runs, by a protection key; refused where the \
+      processor has none.
+      """)
+  var `guard` = false
 
   @Flag(help: "Show each Linux system call with its arguments and result.")
   var trace = false
@@ -167,7 +178,8 @@ struct Run: ParsableCommand {
     line.memory = options.memory
     line.processors = options.cpus
     line.countsInstructions = options.icount
-    line.kernelOptions = options.append
+    line.kernelOptions = options.append + (`guard` ? ["protection-keys=1"] : [])
+    line.withheldFeatures = without
     if print { Diagnostics.write(line.shellText) }
 
     var machine = RunningMachine()
@@ -249,6 +261,7 @@ struct Run: ParsableCommand {
     if let workdir {
       settings.append(("workdir", shown(PathWalk.tidied([HostFile.slash] + Path(workdir.utf8)))))
     }
+    if `guard` { settings.append(("guard", "1")) }
     if let pager { settings.append(("pager", pager.rawValue)) }
     if let swap { settings.append(("swap", String(swap))) }
     if let revoke { settings.append(("revoke", revoke)) }

@@ -27,6 +27,8 @@ enum FaultOutcome {
   case unmapped
   /// The region forbids it (SEGV_ACCERR).
   case forbidden
+  /// It is the LibOS's own, and guarded (SEGV_PKUERR).
+  case guarded
   /// The page lies beyond the end of its file (BUS_ADRERR).
   case beyondFile
   /// The family has no page left.
@@ -267,7 +269,7 @@ extension AddressSpace {
     switch fault(at: address, write ? .write : .read) {
     case .resolved: return
     case .outOfMemory: throw .ENOMEM
-    case .unmapped, .forbidden, .beyondFile: throw .EFAULT
+    case .unmapped, .forbidden, .guarded, .beyondFile: throw .EFAULT
     }
   }
 }

@@ -164,6 +164,8 @@ struct SignalInfo {
   var value: UInt64 = 0
 
   static var userCode: Int32 { 0 }
+  /// SEGV_PKUERR.
+  static var keyCode: Int32 { 4 }
   static var kernelCode: Int32 { 0x80 }
   static var threadCode: Int32 { -6 }
   static var timerCode: Int32 { -2 }

@@ -210,6 +210,7 @@ extension SignalInfo {
     area.store(code, at: 8)
     area.store(sender, at: 16)
     area.store(value, at: 24)
+    if number == Signal.segmentation, code == SignalInfo.keyCode { area.store(UInt32(Guard.key), at: 32) }
   }
 
   /// Reads what a program wants to queue (rt_sigqueueinfo(2)).

@@ -175,6 +175,13 @@ import Testing
     #expect(words.contains("isa-debug-exit,iobase=0xf4,iosize=4"))
   }
 
+  @Test func `a processor can be had without a feature`() {
+    var line = line
+    #expect(line.shellText.contains(" -cpu max "))
+    line.withheldFeatures = ["pku", "la57"]
+    #expect(line.shellText.contains(" -cpu max,-pku,-la57 "))
+  }
+
   @Test func `odd words are quoted for the shell`() {
     #expect(line.shellText.contains("-kernel '/a b/kernel'"))
   }

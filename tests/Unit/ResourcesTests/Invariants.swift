@@ -20,7 +20,7 @@ func brokenInvariant(
       let entry = machine.words[table * 512 + index]
       if entry == 0 { continue }
       if entry & 0x5 != 0x5 { return "entry \(index) of \(table) is present without ring 3" }
-      if entry & 0x7800_0000_0000_0198 != 0 { return "entry \(index) of \(table) has forbidden bits" }
+      if entry & 0x198 != 0 { return "entry \(index) of \(table) has forbidden bits" }
       let target = Int(entry >> 12 & 0xff_ffff_ffff)
       if target >= records.count { return "entry \(index) of \(table) is out of memory" }
       mappings[target] += 1

@@ -260,7 +260,7 @@ final class Model {
   func entryErrors(_ entry: UInt64, _ capability: ModelCapability) -> Errors {
     guard entry & 1 != 0 else { return [] }
     var errors: Errors = []
-    if entry & 0x7800_0000_0000_0198 != 0 { errors.insert(.invalid) }
+    if entry & 0x198 != 0 { errors.insert(.invalid) }
     if !capability.rights.read || (entry & 2 != 0 && !capability.rights.write) {
       errors.insert(.denied)
     }

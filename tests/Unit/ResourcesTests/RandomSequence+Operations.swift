@@ -204,8 +204,8 @@ extension RandomSequence {
       $0.kind == .ordinary && ($0.account == account) == isOwn
     }
     var entry = (frame & 0xff_ffff_ffff) << 12 | 1
-    for bit in [1, 2, 5, 6, 9, 52, 58, 63] as [UInt64] where random.chance(40) { entry |= 1 << bit }
-    if random.chance(2) { entry |= 1 << random.pick([3, 4, 7, 8, 59, 62]) }
+    for bit in [1, 2, 5, 6, 9, 52, 58, 59, 62, 63] as [UInt64] where random.chance(40) { entry |= 1 << bit }
+    if random.chance(2) { entry |= 1 << random.pick([3, 4, 7, 8]) }
     return entry
   }
 

@@ -15,6 +15,7 @@
 #define UA_OWNER 0x238          /* the Execution object */
 #define UA_MASK 0x240           /* extended state components, low and high half */
 #define UA_PANICKED 0x248
+#define UA_FOREIGN_FLAGS_ADDRESS 0x250 /* where APUS_UA_FOREIGN_FLAGS lies: POPF takes them from there */
 #define UA_ANSWERS_ON 0x278     /* nonzero: constant answers are served */
 #define UA_ANSWERS 0x280        /* answers[9]; number 0 is not used */
 #define UA_VECTORS 0x400        /* XSAVE area, 3,072 bytes */
@@ -97,6 +98,16 @@ RUNTIME_ADDRESS_OF(runtime_slice_end_entry)
 extern uint8_t runtime_protected_entry[], runtime_reply_entry[];
 RUNTIME_ADDRESS_OF(runtime_protected_entry)
 RUNTIME_ADDRESS_OF(runtime_reply_entry)
+extern uint8_t runtime_guarded_foreign_entry[], runtime_guarded_exception_entry[], runtime_guarded_nested_entry[],
+    runtime_guarded_slice_begin_entry[], runtime_guarded_slice_end_entry[], runtime_guarded_protected_entry[],
+    runtime_guarded_reply_entry[];
+RUNTIME_ADDRESS_OF(runtime_guarded_foreign_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_exception_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_nested_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_slice_begin_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_slice_end_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_protected_entry)
+RUNTIME_ADDRESS_OF(runtime_guarded_reply_entry)
 extern uint8_t runtime_system_start[], runtime_start_stack[], runtime_page_server_entry[];
 RUNTIME_ADDRESS_OF(runtime_page_server_entry)
 RUNTIME_ADDRESS_OF(runtime_system_start)
