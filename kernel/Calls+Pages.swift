@@ -61,8 +61,9 @@ private func endFlush(_ epoch: UInt32) {
 
 /// The capability that stands for both authorities over one page, where nothing else is to be looked at.
 @inline(__always) private func capabilityForOnePage(_ slots: UInt64, count: UInt64) -> Capability? {
-  let slot = slots >> 8
-  guard count == 1, slot < UInt64(APUS_CAPABILITY_COUNT), slots == slot << 8 | slot, kernel.processors.count == 1,
+  // The count is a power of two: a slot beyond it does not survive.
+  let slot = slots & UInt64(APUS_CAPABILITY_COUNT - 1)
+  guard count == 1, slots == slot << 8 | slot, kernel.processors.count == 1,
     let capability = Capability(ThisProcessor.capability(slot)), capability.length >= 2
   else { return nil }
   return capability
@@ -72,9 +73,9 @@ private func endFlush(_ epoch: UInt32) {
 @inline(never) func pageFill(
   _ slots: UInt64, _ root: UInt64, _ address: UInt64, _ count: UInt64, _ bits: UInt64, _ number: UInt64
 ) -> UInt64 {
-  guard bits & ~0x1fff == 0, !kernel.isReclaiming, let capability = capabilityForOnePage(slots, count: count),
+  guard !kernel.isReclaiming, let capability = capabilityForOnePage(slots, count: count),
     let frame = kernel.frames.fillPage(
-      at: address, root: root, bits: PageEntry.unpacked(set: bits), by: capability, in: kernel.tables)
+      at: address, root: root, packed: bits, by: capability, in: kernel.tables)
   else { return decide(slots, root, address, count, bits, number) }
   publishFreeFrames()
   return UInt64(frame) << 16 | 1

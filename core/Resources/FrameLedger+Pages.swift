@@ -48,9 +48,15 @@ extension FrameLedger {
   @inline(__always) private mutating func fill<Memory: TableMemory>(
     _ run: TableRun, _ bits: UInt64, owner: Capability, account: UInt16, in tables: PageTables<Frames, Memory>
   ) {
+    let owned = FrameState.owned(FrameType.ordinary, account, guardLength: owner.length)
     for offset in 0..<run.count {
+      // The first of the list, without the looks at its neighbours that any frame would need.
       let frame = freeHead
-      _ = take(frame, under: owner, account: account)
+      freeHead = frames[frame].mappings
+      if freeHead != noFrame { frames[freeHead].writable_mappings = noFrame }
+      freeCount &-= 1
+      frames[frame].guard = owner.name
+      frames.setState(of: frame, to: owned)
       frames[frame].mappings = 1
       frames[frame].writable_mappings = UInt32(truncatingIfNeeded: bits >> 1 & 1)
       tables.memory.zero(frame: frame)
@@ -188,16 +194,18 @@ extension FrameLedger {
   ///
   /// - Returns: The frame; nothing, and nothing has changed, if `fillPages` has to decide.
   @inline(__always) public mutating func fillPage<Memory: TableMemory>(
-    at address: UInt64, root: UInt64, bits: UInt64, by capability: Capability, in tables: PageTables<Frames, Memory>
+    at address: UInt64, root: UInt64, packed: UInt64, by capability: Capability, in tables: PageTables<Frames, Memory>
   ) -> UInt32? {
     let account = UInt16(truncatingIfNeeded: capability.name >> 48)
-    guard bits & ~PageEntry.changeable == PageEntry.present, capability.rights.contains(.read.union(.write)),
-      let run = tables.plainRun(at: address, root: root, by: capability),
-      tables.memory.entry(run.table, run.index) == 0, freeHead != noFrame, accounts.room(.frames, of: account) > 0
+    guard packed & ~PageEntry.packed(PageEntry.changeable) == PageEntry.present,
+      capability.rights.contains(.read.union(.write)), freeHead != noFrame, accounts.room(.frames, of: account) > 0,
+      let run = tables.plainRun(at: address, root: root, by: capability), tables.memory.entry(run.table, run.index) == 0
     else { return nil }
     accounts.book(.frames, 1, to: account)
     let frame = freeHead
-    fill(TableRun(table: run.table, index: run.index, count: 1), bits, owner: capability, account: account, in: tables)
+    fill(
+      TableRun(table: run.table, index: run.index, count: 1), PageEntry.unpacked(set: packed), owner: capability,
+      account: account, in: tables)
     return frame
   }
 

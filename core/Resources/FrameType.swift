@@ -28,7 +28,12 @@ public enum FrameState {
 
   /// An unpinned frame of a type that is guarded by a capability's very name and charged to the account in it.
   @inline(__always) static func owned(_ type: UInt8, by owner: Capability) -> UInt64 {
-    owner.name >> 48 | UInt64(type) << 32 | UInt64(owner.length) << 40
+    owned(type, UInt16(truncatingIfNeeded: owner.name >> 48), guardLength: owner.length)
+  }
+
+  /// An unpinned frame of a type that is charged to an account and has a guard of a length.
+  @inline(__always) static func owned(_ type: UInt8, _ account: UInt16, guardLength: UInt8) -> UInt64 {
+    UInt64(account) | UInt64(type) << 32 | UInt64(guardLength) << 40
   }
 }
 

@@ -42,6 +42,9 @@ public enum PageEntry {
     UInt32(truncatingIfNeeded: (entry & frameMask) >> 12)
   }
 
+  /// The lower bits of an entry, and no-execute in bit 12.
+  @inline(__always) static func packed(_ bits: UInt64) -> UInt64 { bits & 0xfff | bits >> 51 & 0x1000 }
+
   /// Unpacks the `set` argument of a protect call: entry bits 0 to 11, and no-execute in bit 12.
   public static func unpacked(set packed: UInt64) -> UInt64 {
     (packed & 0xfff) | (packed >> 12 & 1) << 63

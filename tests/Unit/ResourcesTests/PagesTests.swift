@@ -56,11 +56,13 @@ import Testing
         ])
       let account = UInt16(truncatingIfNeeded: owner.name >> 48)
       if random.chance(50) {
-        let bits: UInt64 = random.chance(90) ? random.pick([1, 3, 0x23, 1 << 63 | 3]) : random.pick([0, 2, 5, 0x81])
-        let frame = short.ledger.fillPage(at: address, root: space, bits: bits, by: owner, in: short.tables)
+        let packed: UInt64 =
+          random.chance(90) ? random.pick([1, 3, 0x23, 0x1003]) : random.pick([0, 2, 5, 0x81, 0x2003])
+        let frame = short.ledger.fillPage(at: address, root: space, packed: packed, by: owner, in: short.tables)
         guard let frame else { continue }
         let filled = try long.ledger.fillPages(
-          1, at: address, root: space, bits: bits, account: account, tables: owner, owner: owner, charging: account,
+          1, at: address, root: space, bits: PageEntry.unpacked(set: packed), account: account, tables: owner,
+          owner: owner, charging: account,
           in: long.tables)
         #expect(filled == (frame, 1))
         taken.fills += 1
@@ -97,7 +99,7 @@ import Testing
   @Test func whatIsNotPlainChangesNothing() throws {
     var (world, root) = try world()
     let own = Self.owner(1)
-    let first = world.ledger.fillPage(at: 0, root: root, bits: 3, by: own, in: world.tables)
+    let first = world.ledger.fillPage(at: 0, root: root, packed: 3, by: own, in: world.tables)
     let frame = UInt64(try #require(first))
     func refused(_ body: (inout World) -> Bool, _ comment: Comment) {
       var world = world
@@ -105,9 +107,9 @@ import Testing
       #expect(body(&world) == false, comment)
       #expect(world.machine.isUnchanged, comment)
     }
-    func fills(_ comment: Comment, _ address: UInt64, _ bits: UInt64 = 3, by owner: Capability = own) {
+    func fills(_ comment: Comment, _ address: UInt64, _ packed: UInt64 = 3, by owner: Capability = own) {
       let tables = world.tables
-      refused({ $0.ledger.fillPage(at: address, root: root, bits: bits, by: owner, in: tables) != nil }, comment)
+      refused({ $0.ledger.fillPage(at: address, root: root, packed: packed, by: owner, in: tables) != nil }, comment)
     }
     fills("mapped", 0)
     fills("no table", 0x40_0000)
@@ -115,6 +117,7 @@ import Testing
     fills("beyond the user half", UInt64(APUS_USER_LIMIT))
     fills("not present", 0x1000, 2)
     fills("a bit of the kernel's", 0x1000, 1 | 1 << 7)
+    fills("a bit that is packed nowhere", 0x1000, 1 | 1 << 13)
     fills("no right to write", 0x1000, by: Self.owner(1, .read))
     fills("no right to read", 0x1000, by: Self.owner(1, .write))
     fills("another's root", 0x1000, by: Self.owner(2))
