@@ -15,19 +15,17 @@ import Testing
   }
 
   /// An address space of account 1 with two level-1 tables; account 2 may take frames, too.
-  private func world() throws -> (World, root: UInt64) {
+  private func world(_ own: Capability = owner(1)) throws -> (World, root: UInt64) {
     var world = World(frames: 40)
-    let own = Self.owner(1)
-    func take(_ account: UInt64) throws -> UInt64 {
+    func take() throws -> UInt64 {
       let list = Numbers(count: 1)
-      _ = try world.ledger.allocate(
-        1, into: list, under: Self.owner(account), account: UInt16(account), keepsOwn: false, memory: world.memory)
+      _ = try world.ledger.allocate(1, into: list, under: own, account: 1, keepsOwn: false, memory: world.memory)
       return list.values[0]
     }
-    let root = try take(1)
+    let root = try take()
     try world.tables.makeRoot(root, account: 1, by: own) { _ in }
     for (level, address) in [(3, 0), (2, 0), (1, 0), (1, 0x20_0000)] as [(UInt64, UInt64)] {
-      try world.tables.installTable(take(1), level: level, at: address, root: root, account: 1, by: own)
+      try world.tables.installTable(take(), level: level, at: address, root: root, account: 1, by: own)
     }
     world.machine.accounts[1].frames.limit = 20
     return (world, root)
@@ -157,5 +155,31 @@ import Testing
     #expect(isDone)
     #expect(world.record(frame).type == UInt8(APUS_FRAME_FREE))
     #expect(world.machine.accounts[1].frames.used == used - 1)
+  }
+
+  @Test func aNameOfTheSameLengthIsNotEnough() throws {
+    let own = Self.owner(1, more: 7)
+    let other = Self.owner(1, more: 8)
+    var (world, root) = try world(own)
+    let tables = world.tables
+    let filled = world.ledger.fillPage(at: 0, root: root, packed: 3, by: other, in: tables)
+    #expect(filled == nil)
+    let list = Numbers(count: 1)
+    _ = try world.ledger.allocate(1, into: list, under: other, account: 1, keepsOwn: false, memory: world.memory)
+    try world.write([page(list.values[0])], at: 0x1000, root: root)
+    let isDone = world.ledger.releasePage(at: 0x1000, root: root, loaded: UInt32(root), by: own, in: tables)
+    #expect(!isDone)
+    #expect(world.record(list.values[0]).type == UInt8(APUS_FRAME_ORDINARY))
+  }
+
+  /// The kernel's half has tables, too, and room in them.
+  @Test func theKernelsHalfIsNotFilled() throws {
+    var (world, root) = try world()
+    let tables = world.tables
+    world.memory.setEntry(UInt32(root), 256, world.memory.entry(UInt32(root), 0))
+    for address in [1 << 47, 1 << 47 | 0x3000, 0xffff_8000_0000_3000] as [UInt64] {
+      let filled = world.ledger.fillPage(at: address, root: root, packed: 3, by: Self.owner(1), in: tables)
+      #expect(filled == nil)
+    }
   }
 }

@@ -139,6 +139,7 @@ func requests(_ count: Int = 8) -> Requests { Requests(records: RevocationView(m
     }
     #expect(table.nextDeadline == 10)
     expectForget(&table, 1, 0)
+    #expect(table.index(of: 0) == nil, "a record that is free is nobody's")
     #expect(table.nextDeadline == .max)
     do {
       let answer = try table.setVector(77, of: 3)
