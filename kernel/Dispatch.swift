@@ -215,6 +215,7 @@ private func sliceAllocate(_ a: CallArguments) throws(SystemCallError) -> UInt64
   let index = name & 0xffff
   let slice = try kernel.processors[processor].timeline.allocate(
     index == anySlice ? nil : index, for: slot, in: kernel.environments)
+  kernel.environments.environments[slot].processor = UInt8(truncatingIfNeeded: processor)
   kickIdle()
   return UInt64(processor << 16 | slice)
 }

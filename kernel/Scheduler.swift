@@ -104,10 +104,15 @@ func bookTime(_ now: UInt64) {
   }
 }
 
-/// The rest of the slice goes to one environment, if it can run; otherwise on to the next slice.
+/// The rest of the slice goes to one environment, if it can run here; otherwise on to the next slice.
+///
+/// One that has slices of another CPU would miss its turns there for as long as this CPU runs it.
 func runDirected(to slot: UInt32) -> Never {
-  if passTime(to: slot) {
-    if takeTurn(slot) == .runs { enter(slot) }
+  let isHere =
+    kernel.environments.environments[slot].processor == UInt8(truncatingIfNeeded: here.index)
+    || kernel.environments.environments[slot].slices_owned == 0
+  if passTime(to: isHere ? slot : nil) {
+    if isHere, takeTurn(slot) == .runs { enter(slot) }
     _ = passTime(to: nil)
   }
   runNext()

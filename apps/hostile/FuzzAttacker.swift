@@ -68,7 +68,7 @@ struct FuzzAttacker {
   }
 
   private mutating func call(_ number: UInt64) {
-    let grammar = SystemCall(rawValue: UInt32(number)).flatMap { FuzzGrammar($0) } ?? FuzzGrammar(0)
+    let grammar = SystemCall(rawValue: UInt32(number)).map { FuzzGrammar($0) } ?? FuzzGrammar(0)
     let call = UInt64(APUS_CALL_BIT) | number
     let a = argument(grammar.words.0)
     let b = argument(grammar.words.1)
@@ -245,7 +245,10 @@ struct FuzzAttacker {
     child[UA_WORD2] = seed
     child[UA_WORD3] = FuzzBody.siblingCalls
     handle = child.handle
-    if !random.oneIn(3) { Kernel.call(.sliceAllocate, Slot.family, UInt64.max, child.handle) }
+    if !random.oneIn(3) {
+      let processor = random.below(Information.page.processor_count)
+      Kernel.call(.sliceAllocate, Slot.family, processor << 16 | 0xffff, child.handle)
+    }
   }
 
   /// Puts a longer guard on a frame and gives the capability for it to somebody of the other family.

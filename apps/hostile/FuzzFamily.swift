@@ -87,11 +87,11 @@ struct FuzzFamily {
     }
   }
 
-  /// Gives its environment a slice: it runs from now on.
-  func start() -> Bool {
+  /// Gives its environment a slice of a CPU: it runs from now on.
+  func start(on processor: UInt64 = 0) -> Bool {
     Kernel.forge(Slot.other, name: account << 48, length: 2)
     defer { Kernel.call(.capabilityDrop, Slot.other) }
-    return Kernel.call(.sliceAllocate, Slot.other, UInt64.max, handle).value != nil
+    return Kernel.call(.sliceAllocate, Slot.other, processor << 16 | 0xffff, handle).value != nil
   }
 
   private static func map(_ address: UInt64, _ entry: UInt64, _ frames: UInt64, _ root: UInt64) -> Bool {
@@ -125,18 +125,26 @@ struct FuzzFamily {
 
   // MARK: Ending
 
-  /// Ends every environment of an account.
+  /// Ends every environment of an account, those that are made meanwhile, too.
   static func endAll(of account: UInt64) {
     Kernel.forge(Slot.other, name: account << 48, length: 2)
+    while endEach(of: account) {}
+    Kernel.call(.capabilityDrop, Slot.other)
+  }
+
+  /// - Returns: Whether there was one.
+  private static func endEach(of account: UInt64) -> Bool {
+    var found = false
     for slot in 0..<Information.page.environment_count {
       let record = Information.environment(slot: slot)
       let isDead =
         record.state == UInt32(APUS_ENVIRONMENT_FREE) || record.state == UInt32(APUS_ENVIRONMENT_DYING)
       if !isDead, UInt64(record.account) == account {
         Kernel.call(.environmentKill, Slot.other, UInt64(record.generation) << 32 | (slot + 1))
+        found = true
       }
     }
-    Kernel.call(.capabilityDrop, Slot.other)
+    return found
   }
 }
 

@@ -68,6 +68,7 @@ func processorChecks(_ report: inout Report) {
   staleTables(&report)
   killedFromAfar(&report)
   wordsOfOthers(&report)
+  gifts(&report)
   storms(&report, processors)
   var end = Check("processors", "everything given back")
   for number in 0..<processors { end.expect(Child.release(number), "pages of children") }
@@ -222,6 +223,31 @@ private func wordsOfOthers(_ report: inout Report) {
   }
   child.kill()
   check.expect(isGone(child), "its slot stays taken")
+  report.finish(check)
+}
+
+/// A stranger gives its own time on another CPU away, again and again, to keep somebody from its turns here.
+private func gifts(_ report: inout Report) {
+  var check = Check("processors", "time given on another CPU costs nobody a turn")
+  guard let victim = Child(0, body: Body.spin), let giver = child(1, address_of_hostile_body_pass()) else {
+    return report.notTried(check)
+  }
+  giver[UA_WORD2] = victim.handle
+  _ = start(giver, on: 1)
+  check.expect(spin { giver[UA_WORD] > 10 }, "it does not run")
+  let slot = Information.ownSlot
+  // Where the machine waits for its host a slice gets too long, which costs a turn.
+  func turnsOfVictim() -> UInt64 { victim.record.slices_used + victim.record.slices_forfeited }
+  let turns = turnsOfVictim()
+  let own = Information.environment(slot: slot).slices_used
+  let given = giver[UA_WORD]
+  letOthersRun(50)
+  let rounds = Information.environment(slot: slot).slices_used - own
+  check.expect(turnsOfVictim() - turns + 2 >= rounds, "turns that it had", turnsOfVictim() - turns)
+  check.expect(giver[UA_WORD] > given, "nothing was given")
+  victim.kill()
+  giver.kill()
+  check.expect(isGone(victim) && isGone(giver), "their slots stay taken")
   report.finish(check)
 }
 

@@ -185,7 +185,7 @@ private func figure(_ name: StaticString, _ what: StaticString, _ value: UInt64)
 }
 
 func revocationExperiment(_ report: inout Report) {
-  var check = Check("revocation-experiment", "preparation")
+  let check = Check("revocation-experiment", "preparation")
   fill_words(address_of_hostile_globals(), 32, 0)
   guard let cooperative = Subject("cooperative", 0, 0x0090, body: address_of_hostile_body_cooperative()),
     let slow = Subject("slow", 1, 0x0091, body: address_of_hostile_body_slow()),

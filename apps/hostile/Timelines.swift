@@ -286,7 +286,7 @@ private func sleepingOnWords(_ report: inout Report) {
   Shared[0] = 9
   check.expect(
     waitUntil(turns: 100) { child[UA_WORD] >= 2 && child.isAsleep }, "a change did not wake it the second time")
-  check.expect(waitUntil { child[UA_WORD] == 3 }, "the time did not wake it")
+  check.expect(waitUntil(turns: 200_000) { child[UA_WORD] == 3 }, "the time did not wake it")
   check.expect(time_stamp() >= deadline, "the time woke it too early")
   // A word of its own u-area, then one of the information page.
   check.expect(waitUntil(turns: 100) { child.isAsleep }, "it does not sleep again")

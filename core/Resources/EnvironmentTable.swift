@@ -122,6 +122,7 @@ public struct EnvironmentTable<Environments: RecordTable<apus_environment>, Acco
     record.uarea_frame = uareaFrame
     record.uarea_address = uareaAddress
     record.handle = UInt64(record.generation) << 32 | UInt64(slot + 1)
+    record.wait_deadline = UInt64.max
     environments[slot] = record
     accounts.book(.environments, 1, to: account)
     highWater = max(highWater, slot + 1)
@@ -174,10 +175,14 @@ public struct EnvironmentTable<Environments: RecordTable<apus_environment>, Acco
   }
 
   /// Ends an environment's sleep; one that does not sleep is left alone.
+  ///
+  /// Who does not sleep waits for no time: a CPU without work halts until the earliest deadline among its slices' owners,
+  /// and one of the past would never let it.
   public func wake(_ slot: UInt32) {
     guard environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return }
     environments[slot].state = UInt32(APUS_ENVIRONMENT_RUNNABLE)
     environments[slot].wait_word = 0
+    environments[slot].wait_deadline = UInt64.max
   }
 
   // MARK: Turns

@@ -242,7 +242,8 @@ struct apus_environment {
   uint16_t transfer_depth;           /* callers that wait above it, its own and theirs */
   uint16_t running_on;               /* 1 + the CPU that runs it, or 0 */
   uint16_t account;
-  uint8_t guard_length, reserved0;
+  uint8_t guard_length;
+  uint8_t processor;                 /* whose slice it got last: only there it is given time */
   uint32_t root;                     /* frame of the level-4 table */
   uint64_t guard;                    /* who may kill it or grant to it */
   uint32_t uarea_frame;

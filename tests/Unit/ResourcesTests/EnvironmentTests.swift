@@ -127,6 +127,7 @@ import Testing
 
   @Test mutating func aSleeperWaitsUntilItIsWoken() throws {
     _ = try make()
+    #expect(machine.environments[0].wait_deadline == .max, "one that never slept waits for no time")
     #expect(table.takeTurn(0, sliceTicks: 100) == .runs)
     table.sleep(0, word: 0x8000, value: 3, deadline: 99)
     #expect(machine.environments[0].wait_word == 0x8000)
@@ -136,6 +137,7 @@ import Testing
     #expect(table.liveCount(of: 1) == 1)
     table.wake(0)
     #expect(machine.environments[0].wait_word == 0)
+    #expect(machine.environments[0].wait_deadline == .max, "nor does one that is awake")
     #expect(table.takeTurn(0, sliceTicks: 100) == .runs)
     table.beginDeath(0, cause: 0, rip: 0, address: 0)
     table.wake(0)
