@@ -56,6 +56,7 @@ private func runGroups(_ report: inout Report) {
   run("memory", memoryChecks)
   run("pages", pageCallChecks)
   run("quotas", quotaChecks)
+  run("sharing", sharingChecks)
   run("timeline", timelineChecks)
   run("contracts", contractChecks)
   run("isolation", isolationChecks)
