@@ -48,6 +48,7 @@ run: tools-for-run
 
 test test-long: tools-for-test
 	@$(MAKE) --no-print-directory -j $(PROCESSORS) build hostile $(QUIETLY)
+	@tools/paths
 	@./apus test $(if $(filter test-long,$@),--long) </dev/null
 	@$(if $(filter test-long,$@),tests/Mutation/mutate.py --sample 20)
 
