@@ -46,7 +46,7 @@ private struct CallEntry {
     switch call {
     case .null, .capabilityForge, .capabilityGrant, .capabilityDrop, .notify: 500
     case .frameAllocate: 1000 + 600 * min(arguments.a2, 64)
-    case .frameFree: 1000 + 50 * min(arguments.a2, 512)
+    case .frameFree, .frameTransfer: 1000 + 70 * min(arguments.a2, 512)
     case .pagesWrite: 1000 + 50 * min(arguments.a3, 512)
     case .pagesFill: 1000 + 600 * min(arguments.a3, 64)
     case .pagesRelease: 1000 + 60 * min(arguments.a3, 512)

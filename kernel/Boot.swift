@@ -82,6 +82,7 @@ private struct Layout {
   let accountTable: UInt64
   let revocations: UInt64
   let words: UInt64
+  let sets: UInt64
   let bytes: UInt64
   let vectors: UInt64
   let parking: UInt64
@@ -113,7 +114,8 @@ private struct Layout {
     let revocationBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_revocation>.stride))
     informationBytes =
       4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes + revocationBytes
-    guard let tables = memory.take(informationBytes), let words = memory.take(8192), let bytes = memory.take(4096),
+    guard let tables = memory.take(informationBytes), let words = memory.take(8192),
+      let sets = memory.take(2 * AccountSet.byteCount), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.wholeStateSize)),
       let state = memory.take(UInt64(MemoryLayout<Kernel>.stride)), let console = memory.take(Console.memoryByteCount),
       let processors = memory.take(UInt64(processorCount) * UInt64(MemoryLayout<ProcessorState>.stride)),
@@ -129,6 +131,7 @@ private struct Layout {
     accountTable = contracts + contractBytes
     revocations = accountTable + accountBytes
     self.words = words
+    self.sets = sets
     self.bytes = bytes
     self.vectors = vectors
     self.state = state
@@ -218,7 +221,7 @@ private func start(
   install(
     Kernel(
       frames: ledger,
-      tables: PageTables(frames: records, memory: TableFrames()),
+      tables: PageTables(frames: records, memory: TableFrames(processorCount: layout.processorCount)),
       environments: EnvironmentTable(
         environments: Table(physical: layout.environmentTable, count: layout.environmentCount),
         accounts: accounts),
@@ -236,6 +239,8 @@ private func start(
       parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.wholeStateSize),
       processors: processors,
       processorMemory: layout.processorMemory,
+      dying: AccountSet(physical: layout.sets),
+      held: AccountSet(physical: layout.sets + AccountSet.byteCount),
       revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount))),
     at: layout.state)
 

@@ -205,29 +205,35 @@ func endMachine() -> Never {
 /// Status of the debug-exit device when the last environment has gone without switching the power off.
 let nobodyLeftStatus: UInt32 = 0x7d
 
-/// A set of accounts.
+/// A set of accounts: a bit for each, in memory of its own, as a copy would be dear.
 struct AccountSet {
-  private var bits: InlineArray<1024, UInt64> = .init(repeating: 0)
+  private let words: Table<UInt64>
 
-  mutating func set(_ account: UInt16) { bits[Int(account >> 6)] |= 1 << UInt64(account & 63) }
+  /// How much memory a set takes.
+  static var byteCount: UInt64 { 8192 }
 
-  func contains(_ account: UInt16) -> Bool { bits[Int(account >> 6)] >> UInt64(account & 63) & 1 != 0 }
+  /// An empty set in zeroed memory.
+  init(physical: UInt64) { words = Table(physical: physical, count: 1024) }
+
+  func set(_ account: UInt16) { words[UInt32(account >> 6)] |= 1 << UInt64(account & 63) }
+
+  func contains(_ account: UInt16) -> Bool { words[UInt32(account >> 6)] >> UInt64(account & 63) & 1 != 0 }
 
   /// Takes an account out.
   ///
   /// - Returns: Whether it was in the set.
-  mutating func remove(_ account: UInt16) -> Bool {
+  func remove(_ account: UInt16) -> Bool {
     guard contains(account) else { return false }
-    bits[Int(account >> 6)] &= ~(1 << UInt64(account & 63))
+    words[UInt32(account >> 6)] &= ~(1 << UInt64(account & 63))
     return true
   }
 
   /// Takes the lowest account out.
-  mutating func takeAny() -> UInt16? {
-    for index in bits.indices where bits[index] != 0 {
-      let bit = bits[index].trailingZeroBitCount
-      bits[index] &= bits[index] &- 1
-      return UInt16(index * 64 + bit)
+  func takeAny() -> UInt16? {
+    for index in 0..<words.count where words[index] != 0 {
+      let bit = words[index].trailingZeroBitCount
+      words[index] &= words[index] &- 1
+      return UInt16(index * 64 + UInt32(bit))
     }
     return nil
   }

@@ -74,6 +74,7 @@ func garbage(_ argument: UInt64) -> SystemCallError {
   case .frameAllocate: return try frameAllocate(a)
   case .frameFree: return try frameFree(a)
   case .frameGuard: return try frameGuard(a)
+  case .frameTransfer: return try frameTransfer(a)
   case .tableInstall: return try tableInstall(a)
   case .tableRemove: return try tableRemove(a)
   case .environmentCreate: return try environmentCreate(a)
@@ -260,6 +261,16 @@ private func frameFree(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   return a.a2
 }
 
+/// `frameTransfer(cap, list, count, to)`.
+private func frameTransfer(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  let receiver = try ownCapability(a.a3)
+  try copyIn(a.a2, wordsAt: a.a1)
+  try kernel.frames.transfer(
+    Int(a.a2), of: kernel.words, by: capability, to: receiver, account: try accountThatTakes(receiver))
+  return a.a2
+}
+
 private func frameGuard(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   let capability = try ownCapability(a.a0)
   guard a.a2 <= 8 else { throw .invalid }
@@ -272,6 +283,8 @@ private func frameGuard(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
 private func tableInstall(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   let capability = try ownCapability(a.a0)
   let account = try account(of: capability)
+  // Another CPU could write, through a translation that it has not forgotten, to the frame that becomes a table.
+  guard kernel.frames.flushEpoch == 0 else { throw .flushPending }
   if a.a3 == 4 {
     try kernel.tables.makeRoot(
       a.a4, account: account, by: capability, initialize: KernelTables.initialize(root:))
@@ -304,24 +317,22 @@ private func tableRemove(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
 
 private func pagesWrite(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   let (tables, mapped, account) = try authorities(a.a0)
-  try copyIn(a.a3, wordsAt: a.a4)
-  perform(
-    try kernel.tables.writeEntries(
-      kernel.words, count: a.a3, at: a.a2, root: a.a1,
-      caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
-    account: account)
-  return a.a3
+  try copyIn(min(a.a3, UInt64(WordBuffer.capacity)), wordsAt: a.a4)
+  let written = try kernel.tables.writeEntries(
+    kernel.words, count: a.a3, at: a.a2, root: a.a1,
+    caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped)
+  perform(written.maintenance, account: account)
+  return UInt64(truncatingIfNeeded: written.count)
 }
 
 private func pagesProtect(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  guard a.a3 >> 16 <= 0x1fff else { throw .invalid }
   let (tables, mapped, account) = try authorities(a.a0)
-  perform(
-    try kernel.tables.protectEntries(
-      count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
-      caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped),
-    account: account)
-  return a.a3 & 0xffff
+  guard a.a3 >> 16 <= 0x1fff else { throw .invalid }
+  let changed = try kernel.tables.protectEntries(
+    count: a.a3 & 0xffff, at: a.a2, root: a.a1, set: PageEntry.unpacked(set: a.a3 >> 16), keep: a.a4,
+    caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables, mapped: mapped)
+  perform(changed.maintenance, account: account)
+  return UInt64(truncatingIfNeeded: changed.count)
 }
 
 // MARK: Environments

@@ -40,9 +40,9 @@ struct Kernel {
   /// Whether there are environments that died and still hold slices and pins.
   var hasDying = false
   /// Accounts without environments whose frames are still out.
-  var dying = AccountSet()
+  let dying: AccountSet
   /// Accounts that are reclaimed but for frames that somebody else still pins.
-  var held = AccountSet()
+  let held: AccountSet
   /// Whether `dying` or `reclaim` has anything, and whether `held` has: asked on hot paths, which need not search.
   var isReclaiming = false
   var isHolding = false

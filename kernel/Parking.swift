@@ -48,9 +48,9 @@ func park(_ frame: Record<apus_trap_frame>) -> Never {
 
 /// Who runs when it is an environment's turn: the one of its account that is parked in a critical section, if there is.
 ///
-/// - Complexity: O(slots) while anybody is parked, otherwise constant.
+/// - Complexity: O(slots): asked while anybody is parked only.
 func holder(for slot: UInt32) -> UInt32 {
-  guard kernel.parking.count > 0, kernel.parking[slot].value.is_parked == 0 else { return slot }
+  guard kernel.parking[slot].value.is_parked == 0 else { return slot }
   let account = kernel.environments.environments[slot].account
   var other: UInt32 = 0
   while other < kernel.environments.highWater {
@@ -68,7 +68,7 @@ func holder(for slot: UInt32) -> UInt32 {
 
 /// Goes on where the environment was parked that was just loaded; does nothing if it was not.
 func resumeParked(_ slot: UInt32) {
-  guard kernel.parking.count > 0, kernel.parking[slot].value.is_parked != 0 else { return }
+  guard kernel.parking[slot].value.is_parked != 0 else { return }
   forgetParked(slot)
   ThisProcessor.resume(kernel.parking[slot])
 }

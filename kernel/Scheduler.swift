@@ -10,9 +10,12 @@ import CShims
 
 /// What an environment's turn comes to, waking it if what it waits for has happened.
 func takeTurn(_ slot: UInt32) -> Turn {
-  let now = apus_rdtsc()
-  if isAsleep(slot, now: now) { return .waits }  // most, where there are hundreds: nothing else is asked of them
-  settle(slot, now: now)
+  // Nothing has to happen for one that can run; of the others, most sleep, where there are hundreds.
+  if kernel.environments.environments[slot].state != UInt32(APUS_ENVIRONMENT_RUNNABLE) {
+    let now = apus_rdtsc()
+    if isAsleep(slot, now: now) { return .waits }
+    settle(slot, now: now)
+  }
   if kernel.revocations.hasDebt, paysForRepossession(slot) { return .forfeits }
   let turn = kernel.environments.takeTurn(slot, sliceTicks: max(1, kernel.information.value.slice_ticks))
   if turn == .forfeits { setPending(slot, UInt64(APUS_PENDING_PENALTY)) }
@@ -76,9 +79,9 @@ func anotherIsReady() -> Bool {
 
 /// Books the time that was used, at the end of an environment's use of it.
 func accountTime() {
-  bookTime(apus_rdtsc())
+  let charged = bookTime(apus_rdtsc())
   ThisProcessor.environment.value.running_on = 0
-  if let slot = chargedSlot { kernel.environments.environments[slot].running_since = 0 }
+  if let charged { kernel.environments.environments[charged].running_since = 0 }
 }
 
 /// The environment that the time was begun for, if it lives: whoever transfers control answers for the rest.
@@ -91,17 +94,20 @@ var chargedSlot: UInt32? {
 ///
 /// Past the end a stretch counts for two steps of the grace at most: while the machine itself waits for its host, time
 /// passes that no environment uses.
-func bookTime(_ now: UInt64) {
+///
+/// - Returns: Who is charged, if it lives.
+@discardableResult func bookTime(_ now: UInt64) -> UInt32? {
   let ticks = now &- here.ranSince
   here.ranSince = now
   if here.contract != noContract { here.contracts.charge(here.contract, ticks: ticks) }
-  guard let slot = chargedSlot else { return }
+  guard let slot = chargedSlot else { return nil }
   kernel.environments.environments[slot].running_since = now
   kernel.environments.environments[slot].ticks_used &+= ticks
   if here.grace != 0, here.contract == noContract {
     let excess = min(ticks, now &- here.sliceEnd)
     kernel.environments.environments[slot].excess_ticks &+= min(excess, 2 * graceStepTicks)
   }
+  return slot
 }
 
 /// The rest of the slice goes to one environment, if it can run here; otherwise on to the next slice.
@@ -211,7 +217,7 @@ private func nobodyIsLeft() -> Bool {
 /// Lets an environment use the slice from its slice-begin entry; while it waits for a return, the end of its chain.
 func enter(_ owner: UInt32) -> Never {
   let end = kernel.environments.endOfChain(owner)
-  let slot = holder(for: end)
+  let slot = kernel.parking.count > 0 ? holder(for: end) : end
   if slot != end {
     // It helps itself out of its critical section and then makes way: what is left is kept.
     setPending(slot, UInt64(APUS_PENDING_SLICE_END))
@@ -228,7 +234,7 @@ func enter(_ owner: UInt32) -> Never {
     kernel.information.value.first_ring3_ticks = now
   }
   if slot != owner { setSliceEnd(for: slot, now: now) }
-  resumeParked(slot)
+  if kernel.parking.count > 0 { resumeParked(slot) }
   if kernel.environments.environments[slot].transfer_failure != 0 { enterWithFailure(slot) }
   let area = ThisProcessor.userArea
   apus_enter(

@@ -61,6 +61,10 @@ public enum SystemCall: UInt32 {
   /// `(cap, frame, length, name) -> 0`: gives an ordinary frame a longer guard (`name`, `length` bytes).
   case frameGuard = 0x12
 
+  /// `(cap, list, count, to) -> count`: gives ordinary frames that nothing maps or pins, with what is in them, to the
+  /// account of the caller's capability `to`, under whose name they are then and whose budget pays. At most 512.
+  case frameTransfer = 0x13
+
   /// `(cap, root, address, level, frame) -> 0`: makes an ordinary, unmapped frame a zeroed page table of `level`
   /// (1-3) and links it for `address`; or links a table of that level that exists. Level 4: makes a root.
   case tableInstall = 0x18
@@ -68,10 +72,10 @@ public enum SystemCall: UInt32 {
   /// are unmapped (level 2-4 must be empty) and the frame is ordinary again.
   case tableRemove = 0x19
   /// `(caps, root, address, count, entries) -> count`: writes consecutive level-1 entries from an array; an
-  /// entry without the present bit unmaps. At most 512. `caps`: table authority | frame authority << 8.
+  /// entry without the present bit unmaps. 512 in one call: go on from there. `caps`: table authority | frame authority << 8.
   case pagesWrite = 0x1a
   /// `(caps, root, address, count | set << 16, keep) -> count`: present entries become (old & keep) | set.
-  /// At most 512; what may change: writable, no-execute, accessed, dirty, software bits. `set` is
+  /// 512 in one call, go on from there. What may change: writable, no-execute, accessed, dirty, software bits. `set` is
   /// given as `entry bits 0-11 | no-execute << 12`; `keep` is a full mask.
   case pagesProtect = 0x1b
   /// `(caps, root, address, count, bits) -> first frame << 16 | count`: takes free frames and maps them, zeroed, at

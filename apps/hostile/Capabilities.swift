@@ -134,6 +134,15 @@ private func frameCalls(_ frame: UInt64, _ report: inout Report) {
     store64(list, frame)
     return Kernel.call(.frameFree, $0, list, 1)
   }
+  refusals("frameTransfer", .family, &report) {
+    store64(list, frame)
+    return Kernel.call(.frameTransfer, $0, list, 1, Slot.family)
+  }
+  // As with frameAllocate, any name of two bytes is an account.
+  refusals("frameTransfer, receiver", .family, foreign: .notTried, &report) {
+    store64(list, frame)
+    return Kernel.call(.frameTransfer, Slot.family, list, 1, $0)
+  }
   refusals("frameGuard", .family, &report) { Kernel.call(.frameGuard, $0, frame, 3, 0x0001_01 << 40) }
   guard let other = Memory.takeFrame() else { return report.notTried(rootless) }
   accepted("frameGuard, allowed", &report, Kernel.call(.frameGuard, Slot.family, other, 3, 0x0001_01 << 40))

@@ -86,6 +86,7 @@ struct FuzzGrammar {
     case .frameAllocate: self.init(7, .slot, .room, .count, .flags)
     case .frameFree: self.init(5, .slot, .frames, .count)
     case .frameGuard: self.init(3, .slot, .frame, .nameLength, .name)
+    case .frameTransfer: self.init(3, .slot, .frames, .count, .slot)
     case .tableInstall: self.init(5, .slot, .root, .page, .level, .frame)
     case .tableRemove: self.init(3, .slot, .root, .page, .level)
     case .pagesWrite: self.init(8, .slots, .root, .page, .count, .entries)

@@ -25,6 +25,8 @@ private enum Kind {
   case handle
   case slice
   case count(UInt64)
+  /// A number of pages, of which the call does as many as it can.
+  case pages
   case level
   case flags
   /// A length of time with an upper and a lower limit.
@@ -112,6 +114,8 @@ private func garbage(_ kind: Kind, _ body: (UInt64) -> Void) {
     each([Information.page.slice_count, 1 << 31, 1 << 32, 1 << 63, UInt64.max - 1, Place.base])
   case .count(let limit):
     each([limit + 1, 1 << 16 - 1, 1 << 32, 1 << 60, 1 << 61, 1 << 61 + 1, 1 << 63, UInt64.max, Place.base])
+  case .pages:
+    each([1 << 36, 1 << 52, 1 << 60, 1 << 61, 1 << 61 + 1, 1 << 63, UInt64.max])
   case .level:
     each([0, 5, 255, 1 << 32, 1 << 63, UInt64.max, Place.base])
   case .ticks: each([0, 1, 1 << 32, 1 << 40, 1 << 62, 1 << 63, UInt64.max])
@@ -233,6 +237,10 @@ private func frameCalls(_ frame: UInt64, _ report: inout Report) {
       kinds: (.slot, .pointerIn, .count(512), .unused, .unused)), &report)
   attack(
     Template(
+      name: "frameTransfer", call: .frameTransfer, arguments: (Slot.family, Memory.list, 2, Slot.family, 0),
+      kinds: (.slot, .pointerIn, .count(512), .slot, .unused)), &report)
+  attack(
+    Template(
       name: "frameGuard", call: .frameGuard, arguments: (Slot.family, frame, 3, 0x0001_01 << 40, 0),
       kinds: (.slot, .frame, .count(8), .slot, .unused)), &report)
 }
@@ -255,11 +263,11 @@ private func addressSpaceCalls(_ frame: UInt64, _ report: inout Report) {
   attack(
     Template(
       name: "pagesWrite", call: .pagesWrite, arguments: (both, root, Memory.region + 0x10_0000, 2, Memory.list),
-      kinds: (.slots, .root, .page, .count(512), .pointerIn)), &report)
+      kinds: (.slots, .root, .page, .pages, .pointerIn)), &report)
   attack(
     Template(
       name: "pagesProtect", call: .pagesProtect, arguments: (both, root, Place.base, 1 | 2 << 16, UInt64.max),
-      kinds: (.slots, .root, .page, .count(512), .free)), &report)
+      kinds: (.slots, .root, .page, .pages, .free)), &report)
 }
 
 private func environmentCalls(_ child: Child, _ frame: UInt64, _ report: inout Report) {

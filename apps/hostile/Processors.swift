@@ -66,6 +66,7 @@ func processorChecks(_ report: inout Report) {
   for processor in 1..<processors { sideBySide(&report, processor) }
   staleTranslations(&report)
   staleTables(&report)
+  staleWrites(&report)
   killedFromAfar(&report)
   wordsOfOthers(&report)
   gifts(&report)
@@ -177,6 +178,41 @@ private func staleTables(_ report: inout Report) {
   check.expect(Memory.unmapAndGiveBack(window), "the table's frame")
   store64(Memory.list, frame)
   check.expect(retry { Kernel.call(.frameFree, Slot.family, Memory.list, 1) }.value == 1, "the page's frame")
+  report.finish(check)
+}
+
+/// A frame that was unmapped here becomes no page table while another CPU can write to it by an old translation.
+private func staleWrites(_ report: inout Report) {
+  var check = Check("processors", "a frame becomes a page table only when no other CPU can write to it")
+  let address = Memory.region + 0x10_0000
+  let place = Memory.region + 0x1000_0000
+  let root = Information.ownRoot
+  guard let child = child(0, address_of_hostile_body_touch()), Memory.makeTables(for: place, root: root),
+    Memory.mapFresh(at: address) != nil, let spare = Kernel.call(.tableRemove, Slot.family, root, place, 1).value
+  else { return report.notTried(check) }
+  child[UA_WORD2] = address
+  _ = start(child, on: 1)
+  var stale: UInt64 = 0
+  for _ in 0..<200 {
+    let count = child[UA_WORD]
+    guard spin(until: { child[UA_WORD] > count }) else {
+      check.expect(false, "it stands still")
+      break
+    }
+    let frame = OwnTables.frame(address)
+    check.expect(Memory.write(0, at: address).value == 1, "unmapping")
+    let made = retry { Kernel.call(.tableInstall, Slot.family, root, place, 1, frame) }
+    check.expect(made.raw, equals: 0, "making it a table")
+    for _ in 0..<2000 where OwnTables.entry(place) != 0 { stale += 1 }
+    check.expect(Kernel.call(.tableRemove, Slot.family, root, place, 1).value == frame, "removing the table")
+    check.expect(retry { Memory.write(Entry.page(frame), at: address) }.value == 1, "mapping it again")
+  }
+  check.expect(stale, equals: 0, "entries seen that an old translation wrote")
+  child.kill()
+  check.expect(isGone(child), "its slot stays taken")
+  check.expect(Memory.unmapAndGiveBack(address), "the page")
+  store64(Memory.list, spare)
+  check.expect(retry { Kernel.call(.frameFree, Slot.family, Memory.list, 1) }.value == 1, "the first table")
   report.finish(check)
 }
 

@@ -65,6 +65,7 @@ func quotaChecks(_ report: inout Report) {
   limits(&report)
   nothing(&report)
   frames(&report)
+  transfer(&report)
   environmentsAndSlices(&report)
   passingDown(&report)
   afterDeath(&report)
@@ -206,6 +207,68 @@ private func frames(_ report: inout Report) {
   check.expect(Kernel.call(.frameFree, Slot.scratch2, Memory.list2, 2).raw, equals: 2, "giving those back")
   check.expect(Kernel.call(.frameFree, Slot.scratch2, Memory.list, 3).raw, equals: 3, "giving all back")
   Balance.verify(account, &check)
+  check.expect(Budget.set(.frames, of: account, to: 0).raw, equals: 0, "taking the budget back")
+  Kernel.call(.capabilityDrop, Slot.scratch2)
+  report.finish(check)
+}
+
+/// Frames that change hands: the receiver's budget pays, the giver's is free again, and the giver has no hold left.
+private func transfer(_ report: inout Report) {
+  let account: UInt64 = 0x0037
+  var check = Check("quotas", "frames given to another account")
+  let page = Memory.region + 0x18_0000
+  Kernel.call(.capabilityForge, Slot.root, Slot.scratch2, 2 | Right.all << 8, account << 48)
+  guard let first = Memory.takeFrame(), let second = Memory.takeFrame(), let third = Memory.takeFrame() else {
+    return report.notTried(check)
+  }
+  func give(_ a: UInt64, _ b: UInt64, by slot: UInt64? = nil, to receiver: UInt64? = nil) -> Answer {
+    store64(Memory.list, a)
+    store64(Memory.list + 8, b)
+    return Kernel.call(.frameTransfer, slot ?? Slot.family, Memory.list, 2, receiver ?? Slot.scratch2)
+  }
+  func map(_ entry: UInt64, _ slot: UInt64? = nil) -> Answer {
+    store64(Memory.list2, entry)
+    return Kernel.call(
+      .pagesWrite, Memory.both(Slot.family, slot ?? Slot.family), Information.ownRoot, page, 1, Memory.list2)
+  }
+  refused(&check, .quotaExceeded, "to an account without a budget") { give(first, second) }
+  check.expect(Budget.set(.frames, of: account, to: 1).raw, equals: 0, "a budget of one frame")
+  refused(&check, .quotaExceeded, "two, with room for one") { give(first, second) }
+  check.expect(Budget.set(.frames, of: account, to: 3).raw, equals: 0, "a budget of three frames")
+  refused(&check, .invalid, "one twice") { give(first, first) }
+  refused(&check, .wrongType, "a page table") { give(first, Information.ownRoot) }
+  refused(&check, .wrongType, "a free frame") { give(first, firstFreeFrame()) }
+  refused(&check, .wrongType, "the kernel's frame") { give(first, 0x100, by: Slot.root) }
+  refused(&check, .noSuchResource, "a frame beyond memory") { give(first, Information.page.frame_count) }
+  refused(&check, .inUse, "the own u-area") { give(first, OwnTables.frame(UInt64(APUS_LIBOS_BASE))) }
+  check.expect(map(Entry.page(second)).value == 1, "mapping one")
+  store64(page + 64, 0x6f77_6e65_72)
+  refused(&check, .inUse, "a mapped frame") { give(first, second) }
+  check.expect(map(0).value == 1, "unmapping it")
+  Kernel.call(.capabilityForge, Slot.root, Slot.scratch, 2 | Right.read << 8, account << 48)
+  refused(&check, .denied, "to a name that may only be read") { give(first, second, to: Slot.scratch) }
+  Kernel.call(.capabilityDrop, Slot.scratch)
+
+  let held = Budget.used(.frames, of: Budget.own)
+  check.expect(give(first, second).raw, equals: 2, "what it gave")
+  check.expect(Budget.used(.frames, of: Budget.own), equals: held - 2, "what the giver holds")
+  check.expect(Budget.used(.frames, of: account), equals: 2, "what the receiver holds")
+  Balance.verify(account, &check)
+  Balance.verify(Budget.own, &check)
+  refused(&check, .denied, "mapped by the giver") { map(Entry.page(second)) }
+  refused(&check, .denied, "freed by the giver") { Memory.giveBack(second) }
+  refused(&check, .denied, "made a table by the giver") {
+    Kernel.call(.tableInstall, Slot.family, 0, 0, 4, second)
+  }
+  refused(&check, .denied, "taken back by the giver") { give(first, second, to: Slot.family) }
+  check.expect(map(Entry.page(second), Slot.scratch2).value == 1, "mapped by the receiver's name")
+  check.expect(load64(page + 64), equals: 0x6f77_6e65_72, "what is in it")
+  check.expect(map(0).value == 1, "unmapping it again")
+  refused(&check, .denied, "another's with one's own") { give(third, first) }
+  store64(Memory.list, first)
+  store64(Memory.list + 8, second)
+  check.expect(Kernel.call(.frameFree, Slot.scratch2, Memory.list, 2).raw, equals: 2, "freed by the receiver")
+  check.expect(Memory.giveBack(third).value == 1, "giving the third back")
   check.expect(Budget.set(.frames, of: account, to: 0).raw, equals: 0, "taking the budget back")
   Kernel.call(.capabilityDrop, Slot.scratch2)
   report.finish(check)

@@ -121,8 +121,7 @@ extension FrameLedger {
       left &-= 1
       let entry = tables.memory.entry(run.table, index)
       if entry == 0 { continue }
-      tables.memory.setEntry(run.table, index, 0)
-      union |= entry
+      union |= tables.memory.exchangeEntry(run.table, index, 0)
       tables.uncount(entry)
       let frame = PageEntry.frame(of: entry)
       if frames[frame].mappings == 0, frames[frame].pins == 0,

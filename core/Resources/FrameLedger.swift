@@ -194,12 +194,42 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: RecordTable<apus_accou
   public mutating func free(
     _ count: Int, of list: some FrameList, by capability: Capability
   ) throws(SystemCallError) {
+    try checkUnused(count, of: list, by: capability)
+    for index in 0..<count { putBack(UInt32(truncatingIfNeeded: list[index])) }
+  }
+
+  /// Gives the frames of a list, with what is in them, to another account: all of them or none.
+  ///
+  /// They have the receiver's name then. Whoever holds a capability that can take frames for an account may also give it
+  /// some: it is charged for them either way.
+  ///
+  /// - Throws: What `free` throws; `denied` if the receiver's capability cannot write, `quotaExceeded` if its account's
+  ///   budget has not room for all, `flushPending` while another CPU may have a translation to one of them.
+  public func transfer(
+    _ count: Int, of list: some FrameList, by capability: Capability, to receiver: Capability, account: UInt16
+  ) throws(SystemCallError) {
+    guard receiver.rights.contains(.write) else { throw .denied }
+    guard flushEpoch == 0 else { throw .flushPending }
+    try checkUnused(count, of: list, by: capability)
+    try accounts.charge(.frames, UInt32(count), to: account)
+    for index in 0..<count {
+      let frame = UInt32(truncatingIfNeeded: list[index])
+      accounts.release(.frames, 1, of: frames[frame].account)
+      frames[frame].guard = receiver.name
+      frames[frame].guard_length = receiver.length
+      frames[frame].account = account
+    }
+  }
+
+  /// Checks that the frames of a list are ordinary, used by nobody and in a capability's reach.
+  private func checkUnused(
+    _ count: Int, of list: some FrameList, by capability: Capability
+  ) throws(SystemCallError) {
     try checkEach(count, of: list) { (record) throws(SystemCallError) in
       guard record.isOrdinary else { throw .wrongType }
       guard record.isReached(by: capability, needing: .write) else { throw .denied }
       guard record.isUnused else { throw .inUse }
     }
-    for index in 0..<count { putBack(UInt32(truncatingIfNeeded: list[index])) }
   }
 
   /// Checks each frame of a list, and that none is named twice: each record is marked until all are checked.

@@ -2,20 +2,22 @@
 // PageTables+Entries.swift: writing and changing level-1 entries in batches, the kernel's busiest loops.
 //
 // Both calls go through the whole batch twice: first to check and to count, which can be taken back, then to write
-// entries. So one that fails has changed nothing. A batch of at most 512 pages lies in one level-1 table or in two
-// neighbours. Entries that are not present are always 0, so that one comparison finds them.
+// entries. So one that fails has changed nothing. Of a longer range a call does the first 512 pages, which lie in one
+// level-1 table or in two neighbours: that bounds its time.
+// Entries that are not present are always 0, so that one comparison finds them.
 
 import ApusABI
 import ApusCapabilities
 import CApusABI
 
 extension PageTables {
-  /// The most entries in one call.
+  /// The most entries that one call does.
   public static var batchLimit: UInt64 { 512 }
 
   /// The entries of a batch.
   private struct Batch {
     let first, second: TableRun
+    let count: Int
     /// Whether invalidating the batch's own addresses in the current address space is not enough.
     let reachesFurther: Bool
   }
@@ -24,8 +26,8 @@ extension PageTables {
   private func batch(
     at address: UInt64, count: UInt64, root: UInt64, caller: PageCaller, by capability: Capability
   ) throws(SystemCallError) -> Batch {
-    guard count <= Self.batchLimit else { throw .invalid }
     let root = try checkRange(count, at: address, root: root, account: caller.account, by: capability)
+    let count = min(count, Self.batchLimit)
     guard let first = run(at: address, upTo: count, root: root) else { throw .noTable }
     let left = count &- UInt64(truncatingIfNeeded: first.count)
     var second = TableRun(table: first.table, count: 0)
@@ -34,7 +36,8 @@ extension PageTables {
       second = next
     }
     return Batch(
-      first: first, second: second, reachesFurther: first.isShared || second.isShared || root != caller.currentRoot)
+      first: first, second: second, count: Int(truncatingIfNeeded: count),
+      reachesFurther: first.isShared || second.isShared || root != caller.currentRoot)
   }
 
   // MARK: Writing
@@ -44,18 +47,17 @@ extension PageTables {
   /// `tables` has to reach the root's guard with the right to write; `mapped` each frame's guard, with the right
   /// to write if the entry is writable.
   ///
-  /// - Returns: What the translation caches need.
+  /// - Returns: How many were written, `batchLimit` at most, and what the translation caches need.
   /// - Throws: `invalid` for the address, the count or a bit that an application may not set; what `checkRoot`
   ///   throws; `noTable`; for the frames `noSuchResource`, `wrongType` (not ordinary), `denied`, `exhausted` (mapped as often as its record can count).
   public func writeEntries(
     _ entries: some EntryList, count: UInt64, at address: UInt64, root: UInt64,
     caller: PageCaller, tables: Capability, mapped: Capability
-  ) throws(SystemCallError) -> Maintenance {
+  ) throws(SystemCallError) -> (count: Int, maintenance: Maintenance) {
     let batch = try batch(at: address, count: count, root: root, caller: caller, by: tables)
-    let count = Int(truncatingIfNeeded: count)
-    try claim(entries, count: count, by: mapped)
+    try claim(entries, count: batch.count, by: mapped)
     let old = replace(entries, from: 0, batch.first) | replace(entries, from: batch.first.count, batch.second)
-    return Maintenance(after: old, at: address, count, reachesFurther: batch.reachesFurther)
+    return (batch.count, Maintenance(after: old, at: address, batch.count, reachesFurther: batch.reachesFurther))
   }
 
   /// Checks that each entry may be written, and counts the mappings that they are about to be.
@@ -96,9 +98,8 @@ extension PageTables {
     var union: UInt64 = 0
     for offset in 0..<run.count {
       let entry = entries[first &+ offset]
-      let old = memory.entry(run.table, run.index &+ offset)
       let isPresent = entry & PageEntry.present != 0
-      memory.setEntry(run.table, run.index &+ offset, isPresent ? entry | PageEntry.user : 0)
+      let old = memory.exchangeEntry(run.table, run.index &+ offset, isPresent ? entry | PageEntry.user : 0)
       if old != 0 {
         union |= old
         uncount(old)
@@ -115,13 +116,13 @@ extension PageTables {
   /// guard with the right to write; if `set` makes pages writable, `mapped` has to reach the frames of those that
   /// were not, with the same right.
   ///
-  /// - Returns: What the translation caches need.
+  /// - Returns: How many were changed, `batchLimit` at most, and what the translation caches need.
   /// - Throws: `invalid` for the address, the count or a bit that an application may not change; what
   ///   `checkRoot` throws; `noTable`; `denied` for a frame that cannot be made writable.
   public func protectEntries(
     count: UInt64, at address: UInt64, root: UInt64, set: UInt64, keep: UInt64,
     caller: PageCaller, tables: Capability, mapped: Capability
-  ) throws(SystemCallError) -> Maintenance {
+  ) throws(SystemCallError) -> (count: Int, maintenance: Maintenance) {
     guard set & ~PageEntry.changeable == 0, keep | PageEntry.changeable == ~0 else { throw .invalid }
     let batch = try batch(at: address, count: count, root: root, caller: caller, by: tables)
     if set & PageEntry.writable != 0 {
@@ -132,8 +133,7 @@ extension PageTables {
       }
     }
     let old = change(batch.first, set: set, keep: keep) | change(batch.second, set: set, keep: keep)
-    return Maintenance(
-      after: old, at: address, Int(truncatingIfNeeded: count), reachesFurther: batch.reachesFurther)
+    return (batch.count, Maintenance(after: old, at: address, batch.count, reachesFurther: batch.reachesFurther))
   }
 
   /// Counts the read-only entries of a run as writable: all of them, or none if one may not be.
@@ -151,7 +151,9 @@ extension PageTables {
       let entry = memory.entry(run.table, run.index &+ offset)
       if entry & (PageEntry.present | PageEntry.writable) != PageEntry.present { continue }
       let frame = PageEntry.frame(of: entry)
-      if (frames[frame].guard ^ capability.name) & mask != 0 || frames[frame].guard_length < length {
+      // Most have the very name.
+      let isPlain = frames[frame].guard == capability.name && frames[frame].guard_length == length
+      if !isPlain, (frames[frame].guard ^ capability.name) & mask != 0 || frames[frame].guard_length < length {
         _ = countWritable(TableRun(table: run.table, index: run.index, count: offset), step: .max, by: capability)
         return false
       }
@@ -165,13 +167,23 @@ extension PageTables {
   ///
   /// - Returns: The entries that were there, or'ed.
   private func change(_ run: TableRun, set: UInt64, keep: UInt64) -> UInt64 {
+    memory.isShared
+      ? change(run, set: set, keep: keep, inOneStep: true) : change(run, set: set, keep: keep, inOneStep: false)
+  }
+
+  /// Each way has a loop of its own, which asks nothing.
+  @inline(__always) private func change(_ run: TableRun, set: UInt64, keep: UInt64, inOneStep: Bool) -> UInt64 {
     let lost = PageEntry.writable & ~(keep | set)
     var union: UInt64 = 0
     for offset in 0..<run.count {
-      let old = memory.entry(run.table, run.index &+ offset)
+      var old = memory.entry(run.table, run.index &+ offset)
       if old == 0 { continue }
+      if inOneStep {
+        old = memory.changeEntry(run.table, run.index &+ offset, from: old, keep: keep, set: set)
+      } else {
+        memory.setEntry(run.table, run.index &+ offset, old & keep | set)
+      }
       union |= old
-      memory.setEntry(run.table, run.index &+ offset, old & keep | set)
       // As in `uncount`, a wrap would only keep the frame for good.
       if old & lost != 0 { frames[PageEntry.frame(of: old)].writable_mappings &-= 1 }
     }

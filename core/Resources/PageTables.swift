@@ -246,14 +246,13 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     let isLast = frames[table].mappings == 1
     guard !isLast || level == 1 || isEmpty(table, entries: 512) else { throw .inUse }
 
-    memory.setEntry(parent.table, index, 0)
+    // A link that was never accessed led no walk, so nothing below it can be cached.
+    let isCached = memory.exchangeEntry(parent.table, index, 0) & PageEntry.accessed != 0
     frames[table].mappings -= 1
     if isLast {
       if level == 1 { _ = unmap(TableRun(table: table)) }
       frames[table].type = FrameType.ordinary
     }
-    // A link that was never accessed led no walk, so nothing below it can be cached.
-    let isCached = entry & PageEntry.accessed != 0
     return Removed(frame: table, maintenance: isCached ? .everything : .none)
   }
 
@@ -285,8 +284,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
       let entry = memory.entry(run.table, run.index &+ offset)
       if entry == 0 || account != nil && frames[PageEntry.frame(of: entry)].account != account { continue }
       uncount(entry)
-      memory.setEntry(run.table, run.index &+ offset, 0)
-      union |= entry
+      union |= memory.exchangeEntry(run.table, run.index &+ offset, 0)
     }
     return union
   }
@@ -300,8 +298,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
       let entry = memory.entry(table, index)
       if entry == 0 { continue }
       frames[PageEntry.frame(of: entry)].mappings -= 1
-      memory.setEntry(table, index, 0)
-      union |= entry
+      union |= memory.exchangeEntry(table, index, 0)
     }
     return union & PageEntry.accessed != 0
   }

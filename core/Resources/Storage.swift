@@ -30,6 +30,16 @@ public protocol TableMemory {
   func entry(_ table: UInt32, _ index: Int) -> UInt64
   /// Writes entry `index` (0 to 511) of a page-table frame.
   func setEntry(_ table: UInt32, _ index: Int, _ value: UInt64)
+  /// Writes an entry in one step with reading it, as another CPU may be setting accessed and dirty in it.
+  ///
+  /// - Returns: The entry that was there.
+  func exchangeEntry(_ table: UInt32, _ index: Int, _ value: UInt64) -> UInt64
+  /// Whether another CPU may be setting bits in page tables at all.
+  var isShared: Bool { get }
+  /// Changes an entry, which was `old` just now, to `(entry & keep) | set`, in one step in the same sense.
+  ///
+  /// - Returns: The entry that was there.
+  func changeEntry(_ table: UInt32, _ index: Int, from old: UInt64, keep: UInt64, set: UInt64) -> UInt64
   /// Fills a frame with zeroes.
   func zero(frame: UInt32)
 }

@@ -24,7 +24,11 @@ enum CapabilitySlot {
 func kernelCall(
   _ call: SystemCall, _ a0: UInt64 = 0, _ a1: UInt64 = 0, _ a2: UInt64 = 0, _ a3: UInt64 = 0, _ a4: UInt64 = 0
 ) throws(SystemCallError) -> UInt64 {
-  let result = apus_call(call.rawValue, a0, a1, a2, a3, a4)
+  var result = apus_call(call.rawValue, a0, a1, a2, a3, a4)
+  // Another CPU forgets old translations: that takes microseconds.
+  while result == -Int64(SystemCallError.flushPending.rawValue) {
+    result = apus_call(call.rawValue, a0, a1, a2, a3, a4)
+  }
   if result < 0 {
     throw SystemCallError(rawValue: UInt8(truncatingIfNeeded: -result)) ?? .invalid
   }

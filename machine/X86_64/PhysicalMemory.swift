@@ -142,8 +142,13 @@ extension Table: FrameStorage where Element == apus_frame {
 
 /// The contents of frames, through the direct map.
 public struct TableFrames: TableMemory {
-  /// Makes the view, which holds nothing.
-  public init() {}
+  /// Whether another CPU's MMU may be writing to page tables.
+  public let isShared: Bool
+
+  /// Makes the view.
+  ///
+  /// - Parameter processorCount: How many CPUs use page tables in these frames.
+  public init(processorCount: UInt32 = 2) { isShared = processorCount > 1 }
 
   /// Entry `index` of a page-table frame.
   @inline(__always) public func entry(_ table: UInt32, _ index: Int) -> UInt64 {
@@ -152,9 +157,24 @@ public struct TableFrames: TableMemory {
 
   /// Writes entry `index` of a page-table frame.
   @inline(__always) public func setEntry(_ table: UInt32, _ index: Int, _ value: UInt64) {
+    unsafe pointer(table, index).pointee = value
+  }
+
+  /// Writes an entry in one step with reading it.
+  @inline(__always) public func exchangeEntry(_ table: UInt32, _ index: Int, _ value: UInt64) -> UInt64 {
+    unsafe apus_exchange(pointer(table, index), value)
+  }
+
+  /// Changes an entry in one step with reading it.
+  @inline(__always)
+  public func changeEntry(_ table: UInt32, _ index: Int, from old: UInt64, keep: UInt64, set: UInt64) -> UInt64 {
+    unsafe apus_change(pointer(table, index), old, keep, set)
+  }
+
+  @inline(__always) private func pointer(_ table: UInt32, _ index: Int) -> UnsafeMutablePointer<UInt64> {
     // SAFETY: the ledger names page-table frames only, and the index is cut to the frame.
     unsafe PhysicalMemory.pointer(UInt64(table) << 12 | UInt64(index & 511) << 3)
-      .storeBytes(of: value, as: UInt64.self)
+      .assumingMemoryBound(to: UInt64.self)
   }
 
   /// Fills a frame with zeros.

@@ -77,6 +77,16 @@ APUS_INLINE void apus_take_interrupts(void) { __asm__ volatile("sti; nop; cli" :
 APUS_INLINE void apus_halt_forever(void) { for (;;) __asm__ volatile("cli; hlt"); }
 /* Sets bits in a word that another processor may change at the same time. */
 APUS_INLINE void apus_set_bits(uint64_t *_Nonnull p, uint64_t bits) { __atomic_fetch_or(p, bits, __ATOMIC_SEQ_CST); }
+/* Page-table entries, in which the MMU of another processor may set accessed and dirty at the same time (SDM vol. 3,
+ * 4.8). The second begins with what the entry was. Both return what was there. */
+APUS_INLINE uint64_t apus_exchange(uint64_t *_Nonnull p, uint64_t value) {
+  return __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST);
+}
+APUS_INLINE uint64_t apus_change(uint64_t *_Nonnull p, uint64_t old, uint64_t keep, uint64_t set) {
+  while (!__atomic_compare_exchange_n(p, &old, (old & keep) | set, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
 APUS_INLINE void apus_barrier(void) { __asm__ volatile("mfence" ::: "memory"); }
 APUS_INLINE void apus_pause(void) { __asm__ volatile("pause"); }
 APUS_INLINE void apus_zero_page(void *_Nonnull page) {

@@ -142,7 +142,7 @@ import Testing
     try world.write([page(frame)], at: last, root: root)
     for (address, count) in [
       (last, UInt64(2)), (last + 0x1000, 1), (last + 0x1000, 0), (0xffff_8000_0000_0000, 1),
-      (0xffff_ffff_ffff_f000, 1), (0xffff_ffff_ffff_f000, 2), (1, 1), (0x800, 1), (0, 513),
+      (0xffff_ffff_ffff_f000, 1), (0xffff_ffff_ffff_f000, 2), (1, 1), (0x800, 1), (last, 513),
       (0, .max), (0, 1 << 52), (last, .max),
     ] as [(UInt64, UInt64)] {
       let entries = Array(repeating: page(frame), count: Int(min(count, 513)))
@@ -157,6 +157,54 @@ import Testing
       }
     }
     #expect(try world.write([], at: 0, root: root) == .none)
+  }
+
+  @Test func ofALongRangeTheFirstPartIsDone() throws {
+    var world = world
+    try world.build(root, at: 0x20_0000)
+    let caller = PageCaller(account: 1, currentRoot: 0)
+    let entries = Numbers(Array(repeating: page(frame), count: 4000))
+    let written = try world.tables.writeEntries(
+      entries, count: 4000, at: 0x1000, root: root, caller: caller, tables: capability(""), mapped: capability(""))
+    #expect(written.count == 512)
+    #expect(world.record(frame).mappings == 512)
+    let changed = try world.tables.protectEntries(
+      count: 0xffff, at: 0x1000, root: root, set: PageEntry.writable, keep: ~0, caller: caller,
+      tables: capability(""), mapped: capability(""))
+    #expect(changed.count == 512)
+    #expect(world.record(frame).writable_mappings == 512)
+  }
+
+  @Test func whatAnotherProcessorSetsMeanwhileIsNotLost() throws {
+    var world = world
+    let used = PageEntry.accessed | PageEntry.dirty
+    try world.write([page(frame, writable: true)], at: 0, root: root)
+    // Just before an entry is changed, ring 3 on another CPU writes to the page.
+    func byAnother<Value>(_ body: () throws -> Value) rethrows -> Value {
+      let machine = world.machine
+      machine.processor = { position in
+        if machine.words[position] != 0 { machine.words[position] |= used }
+      }
+      defer { machine.processor = nil }
+      return try body()
+    }
+    let changed = try byAnother { try world.protect(1, at: 0, root: root, keep: ~PageEntry.writable) }
+    #expect(changed == .range(address: 0, count: 1), "it may be cached")
+    #expect(world.memory.entry(UInt32(table), 0) & used == used)
+    try world.write([page(frame)], at: 0, root: root)
+    #expect(try byAnother { try world.write([0], at: 0, root: root) } == .range(address: 0, count: 1))
+    try world.write([page(frame)], at: 0, root: root)
+    let tables = world.tables
+    let released = try byAnother {
+      try world.ledger.releasePages(
+        1, at: 0, root: root, caller: PageCaller(account: 1, currentRoot: UInt32(root)), tables: capability(""),
+        owner: nil, in: tables)
+    }
+    #expect(released.maintenance == .range(address: 0, count: 1))
+    let removed = try byAnother {
+      try tables.removeTable(level: 1, at: 0, root: root, account: 1, by: capability(""))
+    }
+    #expect(removed.maintenance == .everything)
   }
 
   @Test func aBatchCrossesFromOneTableIntoTheNext() throws {

@@ -140,6 +140,45 @@ import Testing
     #expect(world.ledger.freeCount == before + 2)
   }
 
+  @Test func framesAreGivenToAnotherAccountAllOrNone() throws {
+    var world = World()
+    let root = try world.root()
+    try world.build(root, at: 0)
+    let good = try world.take()
+    let mapped = try world.take()
+    let pinned = try world.take()
+    let foreign = try world.take("b", account: 2)
+    try world.write([page(mapped)], at: 0, root: root)
+    try world.ledger.pin(pinned)
+    world.memory.setEntry(UInt32(good), 100, 4711)
+    func give(_ list: [UInt64], by owner: String = "a", to receiver: Capability) throws(SystemCallError) {
+      try world.ledger.transfer(
+        list.count, of: Numbers(list), by: capability(owner), to: receiver, account: 2)
+    }
+    for (list, error) in [
+      ([good, good], .invalid), ([good, mapped], .inUse), ([good, pinned], .inUse), ([good, foreign], .denied),
+      ([good, root], .wrongType), ([good, 60], .wrongType), ([good, 0], .wrongType), ([good, 64], .noSuchResource),
+    ] as [([UInt64], SystemCallError)] {
+      world.refused(error, "\(list)") { () throws(SystemCallError) in try give(list, to: capability("b")) }
+    }
+    world.refused(.denied) { () throws(SystemCallError) in try give([good], to: capability("b", .read)) }
+    world.ledger.flushEpoch = 3
+    world.refused(.flushPending) { () throws(SystemCallError) in try give([good], to: capability("b")) }
+    world.ledger.flushEpoch = 0
+    let used = world.machine.accounts[2].frames.used
+    world.machine.accounts[2].frames.limit = used
+    world.refused(.quotaExceeded) { () throws(SystemCallError) in try give([good], to: capability("b")) }
+    world.machine.accounts[2].frames.limit = used + 1
+    let own = world.machine.accounts[1].frames.used
+    try give([good], to: capability("bc"))
+    #expect(world.machine.accounts[1].frames.used == own - 1)
+    #expect(world.machine.accounts[2].frames.used == used + 1)
+    #expect(world.record(good).account == 2 && world.record(good).isOrdinary)
+    #expect(world.record(good).isReached(by: capability("bc"), needing: .write))
+    #expect(!world.record(good).isReached(by: capability("a"), needing: .read))
+    #expect(world.memory.entry(UInt32(good), 100) == 4711)
+  }
+
   @Test func aGuardOnlyGrowsLonger() throws {
     var world = World()
     let frame = try world.take("ab")

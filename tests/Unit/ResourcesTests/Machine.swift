@@ -24,6 +24,8 @@ final class Machine {
   /// The account table when the journal began.
   private var accountsBefore: [[UInt32]] = []
   var isJournaling = false
+  /// What another processor does to a word just before it is exchanged.
+  var processor: ((Int) -> Void)?
 
   init(frames: Int = 0, environments: Int = 0, slices: Int = 0, contracts: Int = 0, accounts: Int = 16) {
     records = Array(repeating: apus_frame(), count: frames)
@@ -83,6 +85,19 @@ struct MemoryView: TableMemory {
   func entry(_ table: UInt32, _ index: Int) -> UInt64 { machine.words[position(table, index)] }
   func setEntry(_ table: UInt32, _ index: Int, _ value: UInt64) {
     machine.setWord(position(table, index), value)
+  }
+  var isShared: Bool { machine.processor != nil }
+  func exchangeEntry(_ table: UInt32, _ index: Int, _ value: UInt64) -> UInt64 {
+    machine.processor?(position(table, index))
+    let old = entry(table, index)
+    setEntry(table, index, value)
+    return old
+  }
+  func changeEntry(_ table: UInt32, _ index: Int, from old: UInt64, keep: UInt64, set: UInt64) -> UInt64 {
+    machine.processor?(position(table, index))
+    let old = entry(table, index)
+    setEntry(table, index, old & keep | set)
+    return old
   }
   func zero(frame: UInt32) {
     for index in 0..<512 where entry(frame, index) != 0 { setEntry(frame, index, 0) }

@@ -248,12 +248,12 @@ final class Model {
   func rangeErrors(
     _ address: UInt64, _ count: Int, _ root: UInt64, _ account: Int, _ capability: ModelCapability
   ) -> Errors {
-    guard count <= 512, address < Self.userEnd, address % 4096 == 0,
+    guard address < Self.userEnd, address % 4096 == 0,
       address + UInt64(count) * 4096 <= Self.userEnd
     else { return [.invalid] }
     let errors = rootErrors(root, account, capability)
     guard errors.isEmpty else { return errors }
-    let pages = (0..<max(count, 1)).map { address + UInt64($0) * 4096 }
+    let pages = (0..<max(min(count, 512), 1)).map { address + UInt64($0) * 4096 }
     return pages.allSatisfy { path(Int(root), $0, to: 1) != nil } ? [] : [.noTable]
   }
 
@@ -273,8 +273,10 @@ final class Model {
 
   // MARK: Effects
 
-  func take(_ frame: Int, _ capability: ModelCapability, _ account: Int, keepsOwn: Bool) {
-    if !(keepsOwn && self[frame].guardName == capability.name) { self[frame].words = [:] }
+  func take(
+    _ frame: Int, _ capability: ModelCapability, _ account: Int, keepsOwn: Bool = false, keepsContents: Bool = false
+  ) {
+    if !(keepsContents || keepsOwn && self[frame].guardName == capability.name) { self[frame].words = [:] }
     self[frame].kind = .ordinary
     self[frame].account = account
     self[frame].guardName = capability.name

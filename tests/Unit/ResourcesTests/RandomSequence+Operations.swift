@@ -57,6 +57,23 @@ extension RandomSequence {
     for number in list.values { model.putBack(Int(number)) }
   }
 
+  func transfer(_ account: Int, _ capability: Capability, _ modelled: ModelCapability) {
+    let list = Numbers(
+      (0..<Int.random(in: 1...3, using: &random)).map { _ in
+        pick { $0.kind == .ordinary && $0.account == account }
+      })
+    let receiver = Int.random(in: 1...2, using: &random)
+    let (owner, ownerModelled) = pickCapability(for: receiver)
+    var expected = model.freeErrors(list.values, modelled)
+    if !ownerModelled.rights.write { expected.insert(.denied) }
+    if list.values.count > model.room(receiver) { expected.insert(.quotaExceeded) }
+    let error = failure { () throws(SystemCallError) in
+      try ledger.transfer(list.values.count, of: list, by: capability, to: owner, account: UInt16(receiver))
+    }
+    guard settle(expected, error) else { return }
+    for number in list.values { model.take(Int(number), ownerModelled, receiver, keepsContents: true) }
+  }
+
   func setLimit(_ giver: Int, _ capability: Capability, _ modelled: ModelCapability) {
     let account =
       random.chance(5) ? random.pick([16, 17, 1 << 16, 1 << 32, .max]) : UInt64.random(in: 1...3, using: &random)
@@ -222,21 +239,22 @@ extension RandomSequence {
     let list = Numbers((0..<count).map { count > 6 && $0 > 6 ? 0 : pickEntry(account) })
     var expected = model.rangeErrors(address, count, root, account, modelled)
     if expected.isEmpty {
-      for entry in list.values { expected.formUnion(model.entryErrors(entry, frameModelled)) }
+      for entry in list.values.prefix(512) { expected.formUnion(model.entryErrors(entry, frameModelled)) }
     }
     let current = pickCurrent(root)
-    var due = Maintenance.none
+    var (done, due) = (0, Maintenance.none)
     let error = failure { () throws(SystemCallError) in
-      due = try tables.writeEntries(
+      (done, due) = try tables.writeEntries(
         list, count: UInt64(count), at: address, root: root,
         caller: PageCaller(account: UInt16(account), currentRoot: current), tables: capability,
         mapped: frameCapability)
     }
     guard settle(expected, error) else { return }
-    if due != model.maintenance(Int(root), address, count, current: Int(current)) {
+    if done != min(count, 512) { wrongResult = "\(done) entries written" }
+    if due != model.maintenance(Int(root), address, done, current: Int(current)) {
       wrongResult = "the wrong maintenance: \(due)"
     }
-    model.write(Int(root), address, list.values)
+    model.write(Int(root), address, Array(list.values.prefix(done)))
   }
 
   func pickCurrent(_ root: UInt64) -> UInt32 {
@@ -261,7 +279,7 @@ extension RandomSequence {
     if set & ~changeable != 0 || ~keep & ~changeable != 0 { expected.insert(.invalid) }
     var results: [UInt64] = []
     if expected.isEmpty {
-      for page in 0..<count {
+      for page in 0..<min(count, 512) {
         let (table, index) = model.leaf(Int(root), address + UInt64(page) * 4096)
         let old = model[table].words[index] ?? 0
         results.append(old == 0 ? 0 : old & keep | set)
@@ -273,15 +291,16 @@ extension RandomSequence {
       }
     }
     let current = pickCurrent(root)
-    var due = Maintenance.none
+    var (done, due) = (0, Maintenance.none)
     let error = failure { () throws(SystemCallError) in
-      due = try tables.protectEntries(
+      (done, due) = try tables.protectEntries(
         count: UInt64(count), at: address, root: root, set: set, keep: keep,
         caller: PageCaller(account: UInt16(account), currentRoot: current), tables: capability,
         mapped: frameCapability)
     }
     guard settle(expected, error) else { return }
-    if due != model.maintenance(Int(root), address, count, current: Int(current)) {
+    if done != min(count, 512) { wrongResult = "\(done) entries changed" }
+    if due != model.maintenance(Int(root), address, done, current: Int(current)) {
       wrongResult = "the wrong maintenance: \(due)"
     }
     model.write(Int(root), address, results)

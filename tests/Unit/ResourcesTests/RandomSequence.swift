@@ -11,7 +11,7 @@ final class RandomSequence {
   static let names = [
     "allocate", "allocateNamed", "free", "setGuard", "pin", "unpin", "pinUarea", "makeRoot",
     "removeRoot", "retain", "release", "install", "remove", "write", "protect", "fillPages",
-    "releasePages", "touch", "scribble", "reclaim", "setLimit",
+    "releasePages", "touch", "scribble", "reclaim", "setLimit", "transfer",
   ]
   static let infallible: Set<String> = [
     "unpin", "retain", "release", "touch", "scribble", "reclaim",
@@ -164,13 +164,15 @@ final class RandomSequence {
     case 345..<375: "release"
     case 375..<540: "install"
     case 540..<590: "remove"
-    case 590..<745: "write"
+    case 590..<720: "write"
+    case 720..<745: "transfer"
     case 745..<840: "protect"
     case 840..<870: "fillPages"
     case 870..<910: "releasePages"
     case 910..<975: "touch"
     case 975..<985: "scribble"
-    case 985..<999: "setLimit"
+    case 985..<995: "setLimit"
+    case 995..<999: "allocate"
     default: "reclaim"
     }
   }
@@ -199,6 +201,7 @@ final class RandomSequence {
     case "touch": touch()
     case "scribble": scribble()
     case "setLimit": setLimit(account, capability, modelled)
+    case "transfer": transfer(account, capability, modelled)
     default: reclaim(account)
     }
   }

@@ -66,7 +66,8 @@ struct World {
     try tables.writeEntries(
       Numbers(entries), count: UInt64(entries.count), at: address, root: root,
       caller: PageCaller(account: account, currentRoot: current ?? UInt32(truncatingIfNeeded: root)),
-      tables: authority, mapped: mapped)
+      tables: authority, mapped: mapped
+    ).maintenance
   }
 
   /// Changes entries with everybody's authority and the address space loaded.
@@ -78,7 +79,8 @@ struct World {
     try tables.protectEntries(
       count: count, at: address, root: root, set: set, keep: keep,
       caller: PageCaller(account: account, currentRoot: current ?? UInt32(truncatingIfNeeded: root)),
-      tables: capability(""), mapped: mapped)
+      tables: capability(""), mapped: mapped
+    ).maintenance
   }
 
   /// Runs an operation that must fail and must leave everything as it was.
