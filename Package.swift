@@ -58,6 +58,13 @@ let package = Package(
       ],
       path: "cli/apus"),
 
+    // The network stack on a TAP device, against the host's own TCP.
+    .target(name: "CTap", path: "cli/CTap"),
+    .executableTarget(
+      name: "NetHost",
+      dependencies: ["ApusNet", "CTap", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "cli/NetHost", swiftSettings: [.unsafeFlags(["-O"])]),
+
     // What stands in for the machine in tests. Its view of memory is the LibOS's own file, named here and not linked
     // to, since not every copy of a tree keeps symbolic links.
     .target(
@@ -76,7 +83,7 @@ let package = Package(
     tests("PacketFilterTests", ["ApusPacketFilter", "CApusABI", "FilterHost"]),
     tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
     .testTarget(
-      name: "NetTests", dependencies: ["ApusNet"], path: "tests/Unit/NetTests",
+      name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),
