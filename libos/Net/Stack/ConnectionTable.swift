@@ -24,8 +24,6 @@ struct ConnectionTable {
     var isEstablishedOnce = false
     /// Whether it is in the list of those to be looked at by the next poll.
     var isMarked = false
-    /// The earliest entry in the heap of deadlines.
-    var scheduled: Instant?
   }
 
   private(set) var slots: [Slot] = []
@@ -108,6 +106,9 @@ struct ConnectionTable {
     free.append(handle.index)
     count -= 1
   }
+
+  /// The handle of what is in a slot now.
+  func handle(at index: Int) -> TCPHandle { TCPHandle(index: index, generation: slots[index].generation) }
 
   subscript(handle: TCPHandle) -> TCPConnection? {
     guard handle.index < slots.count, slots[handle.index].generation == handle.generation else { return nil }

@@ -111,7 +111,7 @@ extension NetworkStack {
         operation: ARPPacket.request, senderHardware: configuration.hardwareAddress, sender: ipv4.address,
         targetHardware: question.hardware ?? MACAddress(0), target: address)
       sendARP(packet, to: question.hardware ?? .broadcast)
-    case .v6(let address): solicit(address, from: nil, hardware: question.hardware, now)
+    case .v6(let address): solicit(address, now)
     }
   }
 

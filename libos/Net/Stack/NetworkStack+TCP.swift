@@ -226,7 +226,7 @@ extension NetworkStack {
   func segmentLimit(to destination: IPAddress, _ now: Instant) -> Int {
     let limit = pathLimit(to: destination, now)
     if case .v4 = destination { return limit - IPv4Header.byteCount - TCPHeader.byteCount }
-    return limit - IPv6Header.byteCount - TCPHeader.byteCount
+    return min(limit, ipv6.linkLimit ?? limit) - IPv6Header.byteCount - TCPHeader.byteCount
   }
 
   // MARK: sending
@@ -239,10 +239,7 @@ extension NetworkStack {
     }
     if outgoing.isFull || looped.isFull { mark(handle) }
     if connection.state == .closed, connection.resetToSend == nil { return connectionHasEnded(handle, connection) }
-    guard let due = connection.deadline else { return }
-    if let scheduled = connections.slots[handle.index].scheduled, scheduled <= due { return }
-    connections.note(handle) { $0.scheduled = due }
-    deadlines.insert(due, handle)
+    if let due = connection.deadline { deadlines.set(handle.index, due) }
   }
 
   private func send(_ segment: OutgoingSegment, of connection: TCPConnection, _ now: Instant) {

@@ -88,9 +88,9 @@ public final class NetworkStack {
     for question in neighbours.expire(now) { ask(question, now) }
     reassembly.expire(now)
     pollVersion6(now)
-    while let handle = deadlines.removeDue(now) {
+    while let slot = deadlines.removeDue(now) {
+      let handle = connections.handle(at: slot)
       guard let connection = connections[handle] else { continue }
-      connections.note(handle) { $0.scheduled = nil }
       if let due = connection.deadline, due <= now { connection.expire(now) }
       serve(handle, now)
     }

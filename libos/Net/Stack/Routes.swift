@@ -32,8 +32,9 @@ struct IPv6Assignment: Equatable {
   var tentativeUntil: Instant
   /// When it may be used no more.
   var validUntil: Instant?
-  /// When it is to be used for nothing new.
+  /// When it is to be used for nothing new, and whether that has come.
   var preferredUntil: Instant?
+  var isDeprecated = false
 }
 
 /// A route to a network behind a router.

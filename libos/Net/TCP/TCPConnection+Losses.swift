@@ -13,7 +13,10 @@ extension TCPConnection {
     let floor = SequenceNumber.later(sendUnacknowledged, header.acknowledgement)
     for range in header.options.selective {
       // A block below the acknowledgement tells of a duplicate (RFC 2883) or is nonsense, as is one beyond what was sent.
-      guard range.start < range.end, range.start > floor, range.end <= sendNext else { continue }
+      // All are measured from one place: comparing in a circle is not transitive.
+      let start = range.start - floor
+      let end = range.end - floor
+      guard 0 < start, start < end, end <= sendNext - floor else { continue }
       _ = selected.insert(range)
     }
     return selected.total > before

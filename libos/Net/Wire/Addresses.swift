@@ -83,12 +83,6 @@ public struct IPv6Address: Equatable, Sendable {
   /// The Ethernet group of an IPv6 group (RFC 2464, 7).
   var group: MACAddress { MACAddress(0x3333_0000_0000 | low & 0xffff_ffff) }
 
-  /// The address of a prefix of 64 bits and an interface identifier made from an Ethernet address (RFC 4291, appendix A).
-  init(prefix: UInt64, interface: MACAddress) {
-    let upper = interface.bits >> 24 ^ 0x02_0000
-    self.init(high: prefix, low: upper << 40 | 0xfffe << 24 | interface.bits & 0xff_ffff)
-  }
-
   /// Whether the first `length` bits are those of `other`.
   func hasPrefix(_ other: IPv6Address, length: Int) -> Bool {
     let highMask = length >= 64 ? ~0 : ~(~UInt64(0) >> UInt64(max(0, length)))

@@ -85,6 +85,8 @@ import Testing
     script.write(3000)
     _ = script.sent
     reports(script, 1, [(5001, 6001), (2001, 1001), (-500, 1)])
+    // Half a circle away everything looks as if it were in between.
+    reports(script, 1, [(0x7000_0000, 0xe000_0000), (0x7000_0000, 0x7000_1000)])
     #expect(script.connection.selected.isEmpty)
     #expect(script.connection.duplicates == 0)
   }

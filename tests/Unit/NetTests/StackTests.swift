@@ -258,6 +258,45 @@ import Testing
     #expect(throws: TCPError.unreachable) { try simulation.hosts[0].connect(to: far, simulation.now) }
   }
 
+  @Test func aConnectionHasOneDeadlineHoweverLongItLives() throws {
+    let simulation = Simulation(seed: 12)
+    let tcp = Script.plain { $0.keepAlive = KeepAlive() }
+    let (client, server) = try simulation.connect([tcp, tcp])
+    var incoming: [UInt8] = []
+    for _ in 0..<500 {
+      _ = try simulation.hosts[0].write(client, [1].span)
+      simulation.pass(.milliseconds(300))
+      _ = try simulation.hosts[1].read(server, 100, into: &incoming)
+    }
+    #expect(incoming.count == 500)
+    #expect(simulation.hosts.allSatisfy { $0.deadlines.count == 1 })
+  }
+
+  @Test func theHeapGivesDeadlinesInOrder() {
+    var random = Seeded(13)
+    var heap = DeadlineHeap()
+    var model = [Int64?](repeating: nil, count: 50)
+    for _ in 0..<5000 {
+      let slot = random.below(50)
+      if random.percent(60) {
+        let due = Int64(random.below(1000))
+        heap.set(slot, Instant(nanoseconds: due))
+        model[slot] = min(model[slot] ?? due, due)
+      } else {
+        let now = Int64(random.below(1200))
+        let earliest = model.compactMap { $0 }.min()
+        let taken = heap.removeDue(Instant(nanoseconds: now))
+        if let earliest, earliest <= now {
+          #expect(taken.map { model[$0] } == earliest)
+          if let taken { model[taken] = nil }
+        } else {
+          #expect(taken == nil)
+        }
+      }
+      #expect(heap.count == model.count { $0 != nil })
+    }
+  }
+
   @Test func fragmentsBecomePacketsWithinBounds() {
     var random = Seeded(4)
     func header(_ identification: UInt16, _ offset: Int, _ more: Bool) -> IPv4Header {
