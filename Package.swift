@@ -86,6 +86,7 @@ let package = Package(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
+    tests("SeeingTests", ["ApusABI", "CApusABI", "CHost", "apus"]),
     tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),
   ],
   swiftLanguageModes: [.v6])

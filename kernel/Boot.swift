@@ -81,6 +81,8 @@ private struct Layout {
   let contracts: UInt64
   let accountTable: UInt64
   let revocations: UInt64
+  let events: UInt64
+  let eventCount: UInt32
   let words: UInt64
   let sets: UInt64
   let bytes: UInt64
@@ -112,8 +114,10 @@ private struct Layout {
       UInt64(processorCount) * UInt64(APUS_CONTRACT_COUNT) * UInt64(MemoryLayout<apus_contract>.stride))
     let accountBytes = pages(UInt64(accountCount) * UInt64(MemoryLayout<apus_account>.stride))
     let revocationBytes = pages(UInt64(environmentCount) * UInt64(MemoryLayout<apus_revocation>.stride))
+    eventCount = Events.count(for: info.setting("trace") ?? 0)
     informationBytes =
       4096 + frameBytes + environmentBytes + timelineBytes + contractBytes + accountBytes + revocationBytes
+      + pages(UInt64(eventCount) * UInt64(MemoryLayout<apus_event>.stride))
     guard let tables = memory.take(informationBytes), let words = memory.take(8192),
       let sets = memory.take(2 * AccountSet.byteCount), let bytes = memory.take(4096),
       let vectors = memory.take(max(4096, processor.wholeStateSize)),
@@ -130,6 +134,7 @@ private struct Layout {
     contracts = timeline + timelineBytes
     accountTable = contracts + contractBytes
     revocations = accountTable + accountBytes
+    events = revocations + revocationBytes
     self.words = words
     self.sets = sets
     self.bytes = bytes
@@ -241,7 +246,8 @@ private func start(
       processorMemory: layout.processorMemory,
       dying: AccountSet(physical: layout.sets),
       held: AccountSet(physical: layout.sets + AccountSet.byteCount),
-      revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount))),
+      revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount)),
+      events: Events(physical: layout.events, count: layout.eventCount)),
     at: layout.state)
 
   prepareTransfers()
@@ -264,6 +270,8 @@ private func start(
   page.value.revocation_count = UInt64(layout.environmentCount)
   page.value.revocation_bound_ticks = revocationBound(
     frameCount: UInt64(layout.frameCount), sliceTicks: sliceTicks)
+  page.value.event_table_offset = layout.events - layout.information
+  page.value.event_count = UInt64(layout.eventCount)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
   page.value.protection_keys = processor.hasProtectionKeys ? 1 : 0

@@ -12,12 +12,12 @@ import CShims
 ///
 /// One that failed inside its LibOS (the critical word says so) leaves the family's shared state half changed, so
 /// the whole account ends with it.
-func endCurrent(cause: UInt64, rip: UInt64, address: UInt64) -> Never {
+func endCurrent(cause: UInt64, rip: UInt64, address: UInt64, stack: UserStack) -> Never {
   accountTime()
   let slot = here.current
   let account = kernel.environments.environments[slot].account
   let critical = ThisProcessor.userArea.value.critical != 0
-  report(slot, cause: cause, rip: rip, address: address, wholeFamily: critical)
+  report(slot, cause: cause, rip: rip, address: address, stack: stack, wholeFamily: critical)
   leaveAddressSpace()
   beginDeath(slot, cause: cause, rip: rip, address: address)
   var other: UInt32 = 0
@@ -236,69 +236,5 @@ struct AccountSet {
       return UInt16(index * 64 + UInt32(bit))
     }
     return nil
-  }
-}
-
-// MARK: The report
-
-/// Writes a sentence about an environment that failed, for the person at the console.
-private func report(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64, wholeFamily: Bool) {
-  guard let buffer = kernel.console.beginOutput(kernel.bytes) else { return }
-  var text = KernelText(buffer: buffer)
-  text.append("environment ")
-  text.append(decimal: UInt64(slot))
-  text.append(" ended: ")
-  switch cause & 0xff {
-  case 14: text.append("page fault it did not handle")
-  case UInt64(APUS_CAUSE_CONTRACT): text.append("garbage in a system call")
-  case UInt64(APUS_CAUSE_OVERRUN): text.append("ran on past the end of its slice while others waited")
-  default:
-    text.append("exception ")
-    text.append(decimal: cause & 0xff)
-    text.append(" it did not handle")
-  }
-  text.append(", error ")
-  text.append(hexadecimal: cause >> 32)
-  text.append(", at ")
-  text.append(hexadecimal: rip)
-  text.append(", address ")
-  text.append(hexadecimal: address)
-  if wholeFamily { text.append("; it was inside its LibOS, so its whole family ends") }
-  text.append("\n")
-  let account = kernel.environments.environments[slot].account
-  kernel.console.send(
-    stream: ConsoleStream.notice.rawValue, account: UInt8(truncatingIfNeeded: account), buffer.part(0, text.count))
-}
-
-/// Text put together in one frame of kernel memory.
-private struct KernelText {
-  private let buffer: KernelBytes
-  private(set) var count = 0
-
-  init(buffer: KernelBytes) { self.buffer = buffer }
-
-  private mutating func put(_ byte: UInt8) {
-    guard count < buffer.count else { return }
-    buffer[count] = byte
-    count += 1
-  }
-
-  mutating func append(_ text: StaticString) {
-    for index in 0..<text.utf8CodeUnitCount { put(text.byte(at: index)) }
-  }
-
-  mutating func append(decimal value: UInt64) {
-    if value >= 10 { append(decimal: value / 10) }
-    put(48 + UInt8(value % 10))
-  }
-
-  mutating func append(hexadecimal value: UInt64) {
-    append("0x")
-    var shift = max(0, (63 - value.leadingZeroBitCount) / 4 * 4)
-    while shift >= 0 {
-      let digit = UInt8(value >> UInt64(shift) & 15)
-      put(digit < 10 ? 48 + digit : 87 + digit)
-      shift -= 4
-    }
   }
 }

@@ -155,11 +155,15 @@ func publishFreeFrames() {
 private func yield(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   drainInPassing()
   if a.a0 == 0 {
+    let since = here.ranSince
     accountTime()
+    let ticks = here.ranSince &- since
+    if ticks < kernel.information.value.slice_ticks >> 4 { ThisProcessor.environment.value.polling_ticks &+= ticks }
     _ = passTime(to: nil)
     runNext()
   }
   let target = try kernel.environments.slot(of: a.a0)
+  ThisProcessor.environment.value.slices_donated &+= 1
   accountTime()
   runDirected(to: target)
 }
@@ -177,7 +181,10 @@ private func sleep(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   if word != 0 { try pinWord(word) }
   kernel.environments.sleep(here.current, word: word, value: a.a1, deadline: a.a2)
   accountTime()
-  if let target { runDirected(to: target) }
+  if let target {
+    ThisProcessor.environment.value.slices_donated &+= 1
+    runDirected(to: target)
+  }
   runNext()
 }
 

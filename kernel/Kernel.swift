@@ -55,6 +55,7 @@ struct Kernel {
   var repossessedAccount: UInt16 = 0
   /// The CPU whose timeline is looked through next for slices to take.
   var repossessedProcessor: UInt32 = 0
+  let events: Events
 }
 
 /// What a CPU remembers of its own.
@@ -110,8 +111,10 @@ struct ProcessorState {
   /// Tells Transfer.S what it may decide by itself: nothing once the slice has ended; no call whose deadline lies
   /// within the slice; no return while such a deadline has to be taken back.
   private func sliceChanged() {
-    ThisProcessor.record.value.transfer_limit = grace != 0 ? UInt64.max : sliceEnd
-    ThisProcessor.record.value.return_slowly = grace | wholeSliceEnd
+    // Events are written in Swift: all transfers take that way while they are kept.
+    let isNoted = kernel.events.isOn
+    ThisProcessor.record.value.transfer_limit = grace != 0 || isNoted ? UInt64.max : sliceEnd
+    ThisProcessor.record.value.return_slowly = isNoted ? 1 : grace | wholeSliceEnd
   }
 }
 

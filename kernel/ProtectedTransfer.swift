@@ -46,6 +46,7 @@ private func transfer(
     message.value.rax = UInt64(APUS_TRANSFER_ASYNCHRONOUS)
     message.value.rsi = 0
   }
+  noteEvent(waits ? APUS_EVENT_CALL : APUS_EVENT_SEND, caller, other: target, at: now)
   setSliceEnd(for: target, now: now)
   enter(target, from: caller, message, area.value.protected_entry, area.value.protected_stack)
 }
@@ -62,6 +63,7 @@ private func goBack(_ message: Record<apus_message>) throws(SystemCallError) -> 
     runNext()
   }
   setSliceEnd(for: caller, now: apus_rdtsc())
+  noteEvent(APUS_EVENT_RETURN, callee, other: caller)
   message.value.rax = UInt64(APUS_TRANSFER_REPLY)
   message.value.rsi = 0
   let area = Record<apus_uarea>(kernelAddress: kernel.environments.environments[caller].uarea_kernel)
@@ -127,6 +129,7 @@ func chainDeadline(_ slot: UInt32) -> UInt64 {
 
 /// Marks an environment dead, and tells those whom its protected calls concern.
 func beginDeath(_ slot: UInt32, cause: UInt64, rip: UInt64, address: UInt64) {
+  noteEvent(APUS_EVENT_DEATH, slot, detail: cause)
   tell(kernel.environments.beginDeath(slot, cause: cause, rip: rip, address: address))
 }
 

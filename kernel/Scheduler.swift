@@ -58,6 +58,9 @@ func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
 /// Ends a sleep, and the pin on the word's frame.
 func wake(_ slot: UInt32) {
   endWaits(of: slot)
+  if kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) {
+    noteEvent(APUS_EVENT_WAKE, slot, other: here.current)
+  }
   kernel.environments.wake(slot)
 }
 
@@ -103,6 +106,7 @@ var chargedSlot: UInt32? {
   guard let slot = chargedSlot else { return nil }
   kernel.environments.environments[slot].running_since = now
   kernel.environments.environments[slot].ticks_used &+= ticks
+  noteEvent(APUS_EVENT_RUN, slot, other: here.current, detail: ticks, at: now)
   if here.grace != 0, here.contract == noContract {
     let excess = min(ticks, now &- here.sliceEnd)
     kernel.environments.environments[slot].excess_ticks &+= min(excess, 2 * graceStepTicks)
@@ -137,6 +141,7 @@ func runNext() -> Never {
       here.timeline.countRun(of: index)
       guard let slot = here.timeline.owner(of: index) else { continue }
       kernel.environments.environments[slot].slices_used &+= 1
+      noteEvent(APUS_EVENT_SLICE, slot, detail: UInt64(here.index << 16 | index))
       beginSlice()
       enter(slot)
     case .forfeited: continue

@@ -38,7 +38,11 @@ private func redirect(_ frame: Record<apus_trap_frame>, entry: UInt64, stack: UI
 }
 
 /// An exception whose save area is in use: the nested entry, once; then the environment has failed.
-@c @used func apus_exception_slow(_ frameAddress: UInt64) {
+///
+/// - Parameters:
+///   - frameAddress: Kernel address of the interrupted frame.
+///   - framePointer: The interrupted code's.
+@c @used func apus_exception_slow(_ frameAddress: UInt64, _ framePointer: UInt64) {
   leaveIfDead()
   let frame = Record<apus_trap_frame>(kernelAddress: frameAddress)
   let area = ThisProcessor.userArea
@@ -46,7 +50,9 @@ private func redirect(_ frame: Record<apus_trap_frame>, entry: UInt64, stack: UI
   let cause = vector & 0xff | frame.value.error << 32
   let address = vector == 14 ? apus_read_cr2() : 0
   if area.value.nested.in_use != 0 {
-    endCurrent(cause: cause, rip: frame.value.rip, address: address)
+    endCurrent(
+      cause: cause, rip: frame.value.rip, address: address,
+      stack: UserStack(pointer: frame.value.rsp, frame: framePointer))
   }
   save(&area.value.nested, frame, cause: cause, address: address)
   redirect(frame, entry: area.value.nested_entry, stack: area.value.nested_stack)
@@ -62,7 +68,8 @@ func raiseContractFault(_ argument: UInt64) {
   let cause = UInt64(APUS_CAUSE_CONTRACT)
   let useNested = area.value.exception.in_use != 0
   if useNested, area.value.nested.in_use != 0 {
-    endCurrent(cause: cause, rip: call.value.rip, address: argument)
+    endCurrent(
+      cause: cause, rip: call.value.rip, address: argument, stack: UserStack(pointer: call.value.rsp, frame: 0))
   }
   var saved = apus_save_area()
   saved.in_use = 1
@@ -186,7 +193,13 @@ private func endGraceStep(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
     here.graceSteps -= 1
     here.grace = now &+ graceStepTicks
     if here.graceSteps == 0 {
-      if anotherIsReady() { endCurrent(cause: UInt64(APUS_CAUSE_OVERRUN), rip: frame.value.rip, address: 0) }
+      if anotherIsReady() {
+        let kept = Record<apus_kept_registers>(
+          kernelAddress: frame.kernelAddress &- UInt64(MemoryLayout<apus_kept_registers>.size))
+        endCurrent(
+          cause: UInt64(APUS_CAUSE_OVERRUN), rip: frame.value.rip, address: 0,
+          stack: UserStack(pointer: frame.value.rsp, frame: kept.value.rbp))
+      }
       renewSlice(now)
       return
     }

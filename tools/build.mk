@@ -87,6 +87,7 @@ libos: $(B)/libos.elf $(L)/ApusNet.o
 include tools/hostile.mk
 include tools/native.mk
 include tools/courier.mk
+include tools/faulty.mk
 
 .PHONY: kernel libos
 kernel: $(B)/kernel.elf

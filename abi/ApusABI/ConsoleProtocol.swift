@@ -28,6 +28,8 @@ public enum ConsoleStream: UInt8 {
   case log = 6
   /// The terminal's mode changed: 1 byte, unused by the host for now. Reserved.
   case terminal = 7
+  /// A failure, told in numbers (`struct apus_crash`); the host makes names of them and shows them.
+  case crash = 8
 }
 
 /// Host to machine.

@@ -245,3 +245,8 @@ int chost_kvm_usable(void) {
 int chost_exit_status(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
+
+/* In the Swift runtime that every Swift program is linked with (swift/Demangling: swift_demangle). */
+extern char *swift_demangle(const char *name, size_t length, char *output, size_t *size, uint32_t flags);
+
+char *chost_demangle(const char *name) { return swift_demangle(name, strlen(name), NULL, NULL, 0); }

@@ -10,8 +10,9 @@ struct Apus: ParsableCommand {
     commandName: "apus",
     abstract: "Runs unmodified Linux programs on the Apus exokernel.",
     subcommands: [
-      Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, Compat.self, Test.self, Doctor.self, Bench.self,
-      Demo.self, BPFCommand.self,
+      Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, MapCommand.self, TopCommand.self, TraceCommand.self,
+      DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
+      Doctor.self, Bench.self, Demo.self, BPFCommand.self,
     ])
 
   static func main() {

@@ -57,7 +57,7 @@ runtime_exception_entry:
 /* A fault in the LibOS itself: its stack must stay as it is for the report. */
   .globl runtime_own_fault
 runtime_own_fault:
-  movzbl SAVE(APUS_UA_EXCEPTION, APUS_SAVE_CAUSE), %edi
+  movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_CAUSE), %rdi
   movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RIP), %rsi
   movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_ADDRESS), %rdx
   movq SAVE(APUS_UA_EXCEPTION, APUS_SAVE_RSP), %rcx
@@ -70,7 +70,7 @@ runtime_nested_entry:
   movq $1, G(APUS_UA_CRITICAL)
   .globl runtime_nested_fault
 runtime_nested_fault:
-  movzbl SAVE(APUS_UA_NESTED, APUS_SAVE_CAUSE), %edi
+  movq SAVE(APUS_UA_NESTED, APUS_SAVE_CAUSE), %rdi
   movq SAVE(APUS_UA_NESTED, APUS_SAVE_RIP), %rsi
   movq SAVE(APUS_UA_NESTED, APUS_SAVE_ADDRESS), %rdx
   movq SAVE(APUS_UA_NESTED, APUS_SAVE_RSP), %rcx

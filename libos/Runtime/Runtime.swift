@@ -64,36 +64,15 @@ private func load(_ address: UInt64) -> UInt64 {
 ///
 /// Either there is a bug, or the application wrote over the LibOS's memory.
 @c @used func runtime_libos_fault(
-  _ vector: UInt64, _ rip: UInt64, _ address: UInt64, _ rsp: UInt64, _ rbp: UInt64
+  _ cause: UInt64, _ rip: UInt64, _ address: UInt64, _ rsp: UInt64, _ rbp: UInt64
 ) -> Never {
-  var text = Text()
-  text.append("fault in the LibOS: vector ")
-  text.append(decimal: vector)
-  text.append(" at ")
-  text.append(hexadecimal: rip)
-  text.append(", address ")
-  text.append(hexadecimal: address)
-  text.append(", stack ")
-  text.append(hexadecimal: rsp)
-  text.append(", return addresses")
-  var at = rsp
-  var found = 0
-  while at & ~0x1_ffff == rsp & ~0x1_ffff && found < 16 {
-    let word = load(at & ~7)
-    if word >= UInt64(APUS_LIBOS_BASE) && word < UInt64(APUS_LIBOS_BASE) + 0x100_0000 {
-      text.append(" ")
-      text.append(hexadecimal: word)
-      found += 1
-    }
-    at += 8
-    if at & 0xfff == 0 && PageTable.entry(at: at) == 0 { break }
-  }
-  text.append("\n")
-  endFamily(text)
+  CrashReport.send(
+    .libos, at: CrashPlace(instruction: rip, stack: rsp, frame: rbp), cause: cause, address: address)
+  Console.powerOff(status: Int(failureStatus))
 }
 
 /// Ends the family with a sentence: the LibOS cannot go on.
-public func runtimePanic(_ reason: StaticString, _ a: UInt64 = 0, _ b: UInt64 = 0) -> Never {
+@inline(never) public func runtimePanic(_ reason: StaticString, _ a: UInt64 = 0, _ b: UInt64 = 0) -> Never {
   var text = Text()
   text.append("the LibOS stopped: ")
   text.append(reason)
@@ -102,16 +81,16 @@ public func runtimePanic(_ reason: StaticString, _ a: UInt64 = 0, _ b: UInt64 = 
   text.append(" ")
   text.append(hexadecimal: b)
   text.append("\n")
-  endFamily(text)
+  text.send(.notice)
+  let frame = runtime_frame()
+  CrashReport.send(
+    .stopped, at: CrashPlace(instruction: runtime_return_address(), stack: frame, frame: load(frame)), cause: 0,
+    address: 0)
+  Console.powerOff(status: Int(failureStatus))
 }
 
 /// Status of a machine whose LibOS failed.
 private let failureStatus: UInt64 = 0x7c
-
-private func endFamily(_ text: Text) -> Never {
-  text.send(.notice)
-  Console.powerOff(status: Int(failureStatus))
-}
 
 /// Called by the compiler's own checks through the trap instruction only; keeps the linker satisfied.
 @c @used func arc4random_buf(_ buffer: UnsafeMutableRawPointer, _ count: Int) {

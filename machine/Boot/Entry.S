@@ -202,6 +202,7 @@ exception_slow:
   pushq %r10
   pushq %r11
   movq %rsp, %rdi
+  movq %rbp, %rsi                         /* for the report, if it has failed */
   TAKE_LOCK
   call apus_exception_slow
 release_and_return:

@@ -166,6 +166,9 @@ struct apus_information {
   uint64_t revocation_count;
   uint64_t revocation_bound_ticks;   /* what is asked back is back so long after the deadline, at the latest */
   uint64_t protection_keys;          /* 1: they are on; after a switch between accounts PKRU is 0 */
+  uint64_t event_table_offset;       /* struct apus_event[event_count], where the command line says trace=COUNT */
+  uint64_t event_count;              /* a power of two, or 0 */
+  uint64_t events_written;           /* ever; event n is at n % event_count */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -269,10 +272,12 @@ struct apus_environment {
   uint64_t ring_done;                /* calls of its ring that are done */
   uint32_t ring_frame;               /* frame of its ring, or 0 */
   uint32_t waits;                    /* sleeping: how many further words it sleeps on */
+  uint64_t slices_donated;           /* times it gave the rest of its time to another environment */
+  uint64_t polling_ticks;            /* of ticks_used: turns given up to nobody within a sixteenth of a slice */
   struct apus_wait further_waits[APUS_WAIT_WORDS - 1];
   struct apus_capability capabilities[APUS_CAPABILITY_COUNT];
 };
-_Static_assert(sizeof(struct apus_environment) == 392, "environment record");
+_Static_assert(sizeof(struct apus_environment) == 408, "environment record");
 _Static_assert(__builtin_offsetof(struct apus_environment, capabilities) ==
                sizeof(struct apus_environment) - 16 * APUS_CAPABILITY_COUNT, "the capabilities come last");
 
@@ -295,6 +300,24 @@ struct apus_ring {
   struct apus_call calls[APUS_RING_CALLS];
 };
 _Static_assert(sizeof(struct apus_call) == 64 && sizeof(struct apus_ring) == 2112, "ring");
+
+/* What happened on the timelines. */
+#define APUS_EVENT_RUN 1              /* an environment's time was booked: it had the CPU until now */
+#define APUS_EVENT_SLICE 2            /* a slice of its begins: detail is CPU << 16 | number */
+#define APUS_EVENT_WAKE 3             /* it is runnable again; the other one is whose action that was */
+#define APUS_EVENT_CALL 4             /* control went by a protected call to the other one */
+#define APUS_EVENT_SEND 5             /* likewise, asynchronously */
+#define APUS_EVENT_RETURN 6           /* it returned to the other one */
+#define APUS_EVENT_DEATH 7            /* it ended: detail is the cause */
+struct apus_event {
+  uint64_t ticks;                    /* counter when it happened */
+  uint64_t detail;                   /* run: ticks that were booked */
+  uint16_t environment, other;       /* slots */
+  uint8_t kind, processor;
+  uint16_t reserved;
+  uint64_t number;                   /* of the event; written last: what stands there is whole if it is the right one */
+};
+_Static_assert(sizeof(struct apus_event) == 32, "event");
 
 struct apus_slice {
   uint32_t environment;              /* slot, or APUS_SLICE_FREE */
@@ -413,6 +436,42 @@ struct apus_repossession {
   uint64_t first[APUS_REPOSSESSION_FIRST];     /* LibOS: what to take first */
 };
 _Static_assert(sizeof(struct apus_repossession) == 4096, "repossession vector");
+
+/* ---- failures --------------------------------------------------------------------------------------- */
+
+/* Who reports what. */
+#define APUS_CRASH_ENVIRONMENT 1     /* the kernel: an environment failed */
+#define APUS_CRASH_LIBOS 2           /* a LibOS: a fault in its own code */
+#define APUS_CRASH_STOPPED 3         /* a LibOS: it cannot go on; the instruction is the one that found out */
+#define APUS_CRASH_PROGRAM 4         /* a LibOS: one of its programs failed */
+#define APUS_CRASH_FAMILY_ENDS 1     /* flags: the account's environments end with it */
+#define APUS_CRASH_HAS_VECTOR 2      /* it has a repossession vector */
+#define APUS_CRASH_FRAMES 24
+#define APUS_CRASH_TAKEN 4
+
+/* A report of a failure, for the person at the console (ConsoleStream.crash): numbers, which the host makes into names.
+ * The kernel leaves the program out. */
+struct apus_crash {
+  uint32_t kind, slot;
+  uint32_t account, flags;
+  uint64_t cause, rip, rsp, address; /* as in a save area */
+  uint64_t slices_used, slices_forfeited, ticks_used, excess_ticks;
+  uint64_t slice_upcalls, exception_upcalls, calls;
+  struct apus_account resources;
+  struct apus_save_area exception, nested, slice; /* the last upcalls of each kind */
+  uint64_t repossessed;              /* resources taken by force, as the vector counts them */
+  uint64_t taken[APUS_CRASH_TAKEN];  /* the last of them, the newest first: kind << 56 | number */
+  uint64_t frame_count;
+  uint64_t frames[APUS_CRASH_FRAMES]; /* return addresses, innermost first */
+  uint64_t image_base;               /* what the program's own addresses are relative to */
+  char program[128];                 /* its path, closed by zeros */
+};
+#define APUS_CRASH_TAKEN_OFFSET 344
+#define APUS_CRASH_FRAMES_OFFSET 384
+#define APUS_CRASH_PROGRAM_OFFSET 584
+_Static_assert(__builtin_offsetof(struct apus_crash, taken) == APUS_CRASH_TAKEN_OFFSET, "crash report");
+_Static_assert(__builtin_offsetof(struct apus_crash, frames) == APUS_CRASH_FRAMES_OFFSET, "crash report");
+_Static_assert(__builtin_offsetof(struct apus_crash, program) == APUS_CRASH_PROGRAM_OFFSET, "crash report");
 
 /* ---- the boot image ------------------------------------------------------------------------------- */
 

@@ -61,6 +61,9 @@ int chost_accept(int listener);
 /* Whether a virtual machine can be made with KVM: 0, or minus the error number of what failed. */
 int chost_kvm_usable(void);
 
+/* A Swift symbol's name for people, to be freed; NULL if it is none. */
+char *chost_demangle(const char *name);
+
 /* Process status as wait(2) reports it: exit status, or 128 + signal. */
 int chost_exit_status(int status);
 #endif

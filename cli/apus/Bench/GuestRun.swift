@@ -124,6 +124,7 @@ struct ConsoleReader {
         switch record.stream {
         case .output, .error: lines += text.add(record.payload)
         case .notice, .log, .trace: lines += text.add(Array(record.payload) + [0x0a])
+        case .crash: lines += CrashReader(CodeFiles()).lines(record.payload)
         case .exit, .terminal: break
         }
       }

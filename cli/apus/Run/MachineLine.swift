@@ -56,6 +56,10 @@ struct MachineLine {
   var processors = 1
   /// Whether its clock counts instructions, one a nanosecond, instead of following the host's.
   var countsInstructions = false
+  /// Whether other processes of the same user may read its memory while it runs: `apus map`, `top`, `trace`.
+  var sharesMemory = false
+  /// Where the emulator takes requests (QMP); empty for nowhere.
+  var monitor: Path = []
   var kernelOptions: [String] = []
   /// Features of the processor that the machine is not to have, by QEMU's names.
   var withheldFeatures: [String] = []
@@ -63,11 +67,12 @@ struct MachineLine {
 
   /// The command, program first.
   var arguments: [String] {
-    let model =
+    var model =
       switch machine {
       case .microvm: "microvm,pit=on,pic=on,rtc=on"
       case .q35: "q35"
       }
+    if sharesMemory { model += ",memory-backend=memory" }
     let processor = ([accelerator == .kvm ? "host" : "max"] + withheldFeatures.map { "-\($0)" }).joined(separator: ",")
     var line = [
       emulator, "-accel", accelerator.rawValue, "-cpu", processor,
@@ -75,8 +80,11 @@ struct MachineLine {
       "-display", "none", "-nodefaults", "-no-reboot",
       "-chardev", "stdio,id=console,signal=off",
     ]
+    // A file in memory that has no name: it goes when the emulator does, however that ends.
+    if sharesMemory { line += ["-object", "memory-backend-memfd,id=memory,size=\(memory.text),share=on"] }
     line += console.options(on: machine)
     line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    if !monitor.isEmpty { line += ["-qmp", "unix:\(shown(monitor)),server=on,wait=off"] }
     // Idle processors do not wait: the clock jumps to the next timer.
     if countsInstructions { line += ["-icount", "shift=0,sleep=off"] }
     if !kernelOptions.isEmpty { line += ["-append", kernelOptions.joined(separator: " ")] }

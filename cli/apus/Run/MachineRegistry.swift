@@ -5,6 +5,7 @@
 // the temporary directory. In the folder are
 //
 //     machine   lines `key value`: what the machine is; locked (flock(2)) as long as its `apus run` lives
+//     monitor   the emulator's own socket (QMP), if its path is short enough for one
 //     control   a Unix socket that takes requests (ControlSocket.swift)
 //
 // Whoever finds a folder without a lock removes it: a command that was killed leaves one behind.
@@ -90,6 +91,14 @@ enum MachineRegistry {
 
   /// The file of a machine's folder that a name stands for.
   static func file(_ file: String, of name: String) -> Path { folder(of: name) + [HostFile.slash] + Path(file.utf8) }
+
+  /// Where a machine's emulator takes requests.
+  ///
+  /// - Returns: Empty if the path is too long for a socket's address or has a comma, which the emulator's options lack.
+  static func monitor(of name: String) -> Path {
+    let path = file("monitor", of: name)
+    return path.count < 108 && !path.contains(0x2c) ? path : []
+  }
 
   /// Whether the run directory is there and nobody else can write to it.
   static func prepareDirectory() -> Bool {

@@ -180,6 +180,7 @@ struct Run: ParsableCommand {
     line.countsInstructions = options.icount
     line.kernelOptions = options.append + (`guard` ? ["protection-keys=1"] : [])
     line.withheldFeatures = without
+    line.sharesMemory = true
     if print { Diagnostics.write(line.shellText) }
 
     var machine = RunningMachine()
@@ -191,11 +192,15 @@ struct Run: ParsableCommand {
     machine.kernel = kernel
     machine.libos = system
     machine.programs = [MachineRegistration.name(for: programName)]
+    let registration = try MachineRegistration(machine, isNamed: name != nil)
+    // A command that is shown has to work by itself, without this machine's folder.
+    if !print, let registration { line.monitor = MachineRegistry.monitor(of: registration.machine.name) }
     var session = try Session(
       line,
       SessionOptions(
         programName: shown(programName), isVerbose: verbose, timeoutSeconds: options.timeout,
-        registration: try MachineRegistration(machine, isNamed: name != nil)))
+        code: CodeFiles(libos: system, root: rootPath),
+        registration: registration))
     switch session.run() {
     case .exited(let status): return status
     case .timedOut:

@@ -13,6 +13,8 @@ struct SessionOptions {
   var programName = ""
   var isVerbose = false
   var timeoutSeconds: Double?
+  /// For the names in reports of failures.
+  var code = CodeFiles()
   /// How other commands find the machine; nil: they do not.
   var registration: MachineRegistration?
 }
@@ -40,6 +42,7 @@ struct Session: ~Copyable {
   /// Both streams lead to the same place, a terminal or by `2>&1`, where their order is to be seen.
   private let streamsAreOne = Descriptor.areSame(1, 2)
   private var emulatorWords: [UInt8] = []
+  private let crashes: CrashReader
   private var log = LineAssembler(remembered: 20)
   private var noticed = false
   private var inputEnded = false
@@ -70,6 +73,7 @@ struct Session: ~Copyable {
     registration?.update { $0.emulator = emulator }
     control = ControlServer(listener: registration?.listener ?? -1)
     self.options = options
+    crashes = CrashReader(options.code)
     if let seconds = options.timeoutSeconds {
       deadline = Self.now() + UInt64(seconds * 1e9)
     }
@@ -186,6 +190,9 @@ struct Session: ~Copyable {
     case .log:
       let lines = log.add(record.payload)
       if options.isVerbose { for line in lines { say(line) } }
+    case .crash:
+      noticed = true
+      for line in crashes.lines(record.payload) { say(line) }
     case .terminal: break
     }
   }

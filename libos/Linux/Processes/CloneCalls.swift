@@ -236,6 +236,7 @@ extension Process {
     child.arguments = arguments
     child.environment = environment
     child.executable = executable
+    child.imageBase = imageBase
     child.auxiliaryVector = auxiliaryVector
     child.actions = actions
     child.exitSignal = exitSignal

@@ -28,6 +28,8 @@ final class Process {
   var environment: [UInt8] = []
   /// The program's absolute path (/proc/self/exe).
   var executable: [UInt8] = []
+  /// What was added to the addresses of the program's file.
+  var imageBase: UInt64 = 0
   /// The vector that the program started with (/proc/self/auxv).
   var auxiliaryVector: [UInt8] = []
   var isDumpable = true

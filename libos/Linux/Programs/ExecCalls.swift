@@ -121,6 +121,7 @@ extension Task {
     process.environment = texts.1
     process.auxiliaryVector = auxiliary
     process.executable = executable.path
+    process.imageBase = layout.bias
     var name = executable.calledPath.lastPathComponent
     if let script = executable.scriptArguments, let called = script.last {
       name = called.lastPathComponent

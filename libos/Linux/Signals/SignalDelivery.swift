@@ -29,7 +29,7 @@ extension Task {
       let action = process.actions[signal]
       if action.isIgnore { continue }
       if action.isDefault {
-        takeDefault(info)
+        takeDefault(info, registers)
         continue
       }
       if interrupted {
@@ -64,7 +64,7 @@ extension Task {
     return nil
   }
 
-  private func takeDefault(_ info: SignalInfo) {
+  private func takeDefault(_ info: SignalInfo, _ registers: UserRegisters) {
     let signal = info.number
     switch Signal.defaultAction(signal) {
     case .ignore, .resume: return
@@ -75,13 +75,13 @@ extension Task {
     case .terminate:
       process.end(status: signal)
     case .terminateWithCore:
-      if process === family.first { reportCrash(info) }
+      if process === family.first { reportCrash(info, registers) }
       process.end(status: signal)
     }
   }
 
   /// Says why the family's first process ends, since no shell of its own will.
-  private func reportCrash(_ info: SignalInfo) {
+  private func reportCrash(_ info: SignalInfo, _ registers: UserRegisters) {
     var text = ascii("apus: ")
     text += process.name
     text += ascii(": ended by signal ")
@@ -96,6 +96,11 @@ extension Task {
       text.append(hexadecimal: faultInstruction)
     }
     notice(text)
+    let isFault = info.code > 0 && registers.rip == faultInstruction
+    CrashReport.send(
+      .program, at: CrashPlace(instruction: registers.rip, stack: registers.rsp, frame: registers.rbp),
+      cause: isFault ? faultVector | faultError << 32 : UInt64.max, address: isFault ? faultAddress : 0,
+      imageBase: process.imageBase, program: process.executable)
   }
 
   /// An interrupted call, when a handler is about to run: made again after it, or EINTR.

@@ -41,7 +41,7 @@
 #define APUS_ENVIRONMENT_EXCEPTIONS 72
 
 /* What Transfer.S reads and writes in struct apus_environment; checked below. */
-#define APUS_ENVIRONMENT_SIZE 392
+#define APUS_ENVIRONMENT_SIZE 408
 #define APUS_ENVIRONMENT_STATE 0x00
 #define APUS_ENVIRONMENT_DEPTH 0x04
 #define APUS_ENVIRONMENT_ACCOUNT 0x08

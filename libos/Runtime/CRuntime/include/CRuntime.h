@@ -72,6 +72,9 @@ APUS_INLINE uint32_t runtime_features(void) {
   __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
   return edx;
 }
+/* The frame pointer of the function that this is part of, and where that returns to. */
+APUS_INLINE uint64_t runtime_frame(void) { return (uint64_t)(uintptr_t)__builtin_frame_address(0); }
+APUS_INLINE uint64_t runtime_return_address(void) { return (uint64_t)(uintptr_t)__builtin_return_address(0); }
 APUS_INLINE uint64_t runtime_fs_base(void) { uint64_t v; __asm__ volatile("rdfsbase %0" : "=r"(v)); return v; }
 APUS_INLINE void runtime_set_fs_base(uint64_t v) { __asm__ volatile("wrfsbase %0" ::"r"(v)); }
 APUS_INLINE void runtime_xsave(void *_Nonnull area, uint64_t mask) {
