@@ -42,7 +42,10 @@ extension VirtioConsole {
   public static func find(
     access: Access, memory: UInt64, interrupt: InterruptTarget, commandLine: (Int) -> UInt8
   ) -> VirtioConsole? {
-    guard var transport = transport(access, interrupt, commandLine),
+    guard
+      var transport = VirtioTransport.find(
+        access: access, device: deviceNumber, transitional: transitionalNumber, interrupt: interrupt,
+        commandLine: commandLine),
       let features = transport.negotiate(optional: severalPorts)
     else { return nil }
 
@@ -74,42 +77,6 @@ extension VirtioConsole {
       access: access, memory: memory + Layout.buffers, transport: transport,
       input: makeQueue(ConsoleQueue.input(ofPort: port)),
       output: makeQueue(ConsoleQueue.output(ofPort: port)), port: port)
-  }
-
-  private static func transport(
-    _ access: Access, _ interrupt: InterruptTarget, _ commandLine: (Int) -> UInt8
-  ) -> VirtioTransport<Access>? {
-    if let configuration = PCIConfiguration(access: access) {
-      return VirtioPCI(
-        access: access, configuration: configuration, device: deviceNumber,
-        transitional: transitionalNumber, interrupt: interrupt
-      ).map { .pci($0) }
-    }
-    let router = InterruptRouter(access: access)
-    var declared = DeclaredSlots()
-    var anyDeclared = false
-    while let slot = declared.next(in: commandLine) {
-      anyDeclared = true
-      if let device = device(access, slot, router, interrupt) { return .mmio(device) }
-    }
-    if anyDeclared { return nil }
-    let row = CustomarySlots.row(secondController: router.hasController(1))
-    for index in 0..<row.count {
-      let slot = CustomarySlots.slot(index, firstLine: row.firstLine)
-      if let device = device(access, slot, router, interrupt) { return .mmio(device) }
-    }
-    return nil
-  }
-
-  private static func device(
-    _ access: Access, _ slot: VirtioSlot, _ router: InterruptRouter<Access>,
-    _ interrupt: InterruptTarget
-  ) -> VirtioMMIO<Access>? {
-    guard
-      let device = VirtioMMIO(access: access, base: slot.base, device: UInt32(deviceNumber)),
-      router.route(line: slot.line, to: interrupt)
-    else { return nil }
-    return device
   }
 }
 
@@ -151,7 +118,7 @@ private struct ConsoleControl<Access: DeviceAccess> {
     self.outgoing = outgoing
     incoming.setInterrupts(false)
     outgoing.setInterrupts(false)
-    for slot in 0..<VirtioQueue<Access>.size {
+    for slot in 0..<incoming.size {
       incoming.describe(slot: slot, address: incomingAddress(slot), deviceWrites: true)
       outgoing.describe(slot: slot, address: outgoingAddress(slot), deviceWrites: false)
     }
@@ -168,7 +135,7 @@ private struct ConsoleControl<Access: DeviceAccess> {
   ///
   /// - Returns: The port's number, or nil if the device names none in time.
   mutating func openPort() -> UInt16? {
-    for slot in 0..<VirtioQueue<Access>.size {
+    for slot in 0..<incoming.size {
       incoming.submit(slot: slot, count: Int(Self.incomingByteCount))
     }
     transport.notify(queue: ConsoleQueue.controlIn)

@@ -72,7 +72,7 @@ public struct VirtioConsole<Access: DeviceAccess> {
     self.output = output
     inputQueue = ConsoleQueue.input(ofPort: port)
     outputQueue = ConsoleQueue.output(ofPort: port)
-    for slot in 0..<VirtioQueue<Access>.size {
+    for slot in 0..<input.size {
       self.input.describe(slot: slot, address: inputAddress(slot), deviceWrites: true)
       self.output.describe(slot: slot, address: recordAddress(slot), deviceWrites: false)
       self.input.submit(slot: slot, count: Self.inputByteCount)
@@ -101,7 +101,7 @@ public struct VirtioConsole<Access: DeviceAccess> {
   // MARK: Output
 
   private mutating func takeBackOutput() {
-    for _ in 0..<VirtioQueue<Access>.size {
+    for _ in 0..<output.size {
       guard output.takeUsed() != nil else { break }
     }
     checkHealth()
@@ -115,10 +115,9 @@ public struct VirtioConsole<Access: DeviceAccess> {
   /// - Returns: The physical address of `payloadLimit` bytes, or nil if there is no room now.
   public mutating func beginOutput() -> UInt64? {
     guard !isBroken else { return nil }
-    if output.inFlight == UInt16.max { takeBackOutput() }
-    if output.inFlight == UInt16.max, awaitOutput(), output.inFlight == UInt16.max { return nil }
-    guard !isBroken else { return nil }
-    let slot = filling ?? UInt16((~output.inFlight).trailingZeroBitCount)
+    if output.vacantSlot == nil { takeBackOutput() }
+    if output.vacantSlot == nil { _ = awaitOutput() }
+    guard !isBroken, let slot = filling ?? output.vacantSlot else { return nil }
     filling = slot
     return payloadAddress(slot)
   }
@@ -147,7 +146,7 @@ public struct VirtioConsole<Access: DeviceAccess> {
     guard !isBroken else { return false }
     output.setInterrupts(true)
     takeBackOutput()
-    outputAwaited = !isBroken && output.inFlight != 0
+    outputAwaited = !isBroken && output.inFlightCount != 0
     if !outputAwaited { output.setInterrupts(false) }
     return outputAwaited
   }
@@ -159,17 +158,17 @@ public struct VirtioConsole<Access: DeviceAccess> {
   public mutating func drainOutput(polls: Int) -> Bool {
     for _ in 0..<max(polls, 1) {
       if isBroken { return false }
-      if output.inFlight == 0 { return true }
+      if output.inFlightCount == 0 { return true }
       if output.hasUsed { takeBackOutput() }
     }
-    return output.inFlight == 0
+    return output.inFlightCount == 0
   }
 
   // MARK: Input
 
   /// The first bytes that have arrived and have not been consumed, as many as lie together.
   public mutating func arrivedInput() -> PhysicalBytes? {
-    for _ in 0..<VirtioQueue<Access>.size {
+    for _ in 0..<input.size {
       if let reading {
         return PhysicalBytes(
           address: inputAddress(reading.slot) + UInt64(reading.offset),

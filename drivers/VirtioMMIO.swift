@@ -21,6 +21,7 @@ private enum Register {
   static let queueDescriptors: UInt64 = 0x80
   static let queueAvailable: UInt64 = 0x90
   static let queueUsed: UInt64 = 0xa0
+  static let configuration: UInt64 = 0x100
 }
 
 /// A device behind memory-mapped registers.
@@ -37,7 +38,7 @@ struct VirtioMMIO<Access: RegisterAccess> {
   init?(access: Access, base: UInt64, device: UInt32) {
     self.access = access
     self.base = base
-    guard access.hasRegisters(base, count: 0x100),
+    guard access.hasRegisters(base, count: 0x200),
       access.register32(base + Register.magic) == 0x7472_6976,
       access.register32(base + Register.version) == 2,
       access.register32(base + Register.device) == device
@@ -70,7 +71,7 @@ struct VirtioMMIO<Access: RegisterAccess> {
   /// Tells the device where a queue lies; false if it has no such queue or not of that size.
   func start<Memory>(queue index: UInt16, _ queue: VirtioQueue<Memory>) -> Bool {
     set(Register.queueSelect, UInt32(index))
-    let size = UInt32(VirtioQueue<Memory>.size)
+    let size = UInt32(queue.size)
     guard access.register32(base + Register.queueReady) == 0,
       access.register32(base + Register.queueSizeLimit) >= size
     else { return false }
@@ -81,6 +82,9 @@ struct VirtioMMIO<Access: RegisterAccess> {
     set(Register.queueReady, 1)
     return true
   }
+
+  /// A byte of the device's own configuration, below 256.
+  func configuration8(_ offset: UInt64) -> UInt8 { access.register8(base + Register.configuration + offset) }
 
   func notify(queue index: UInt16) { set(Register.queueNotify, UInt32(index)) }
 

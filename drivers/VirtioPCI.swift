@@ -32,6 +32,7 @@ private struct Capabilities {
   var common: Place?
   var notify: Place?
   var notifyMultiplier: UInt64 = 0
+  var device: Place?
   var messages: Place?
   var messageOffset: UInt8 = 0
 }
@@ -43,6 +44,9 @@ struct VirtioPCI<Access: RegisterAccess & WidePortAccess> {
   private let notification: UInt64
   private let notificationByteCount: UInt64
   private let notifyMultiplier: UInt64
+  /// The device's own configuration, and how many bytes it has.
+  private let configuration: UInt64
+  private let configurationByteCount: UInt64
   /// Addresses by which the device is told of its first queues.
   private var doorbells = [6 of UInt64](repeating: 0)
 
@@ -87,6 +91,9 @@ struct VirtioPCI<Access: RegisterAccess & WidePortAccess> {
     self.notification = notification
     notificationByteCount = capabilities.notify?.count ?? 0
     notifyMultiplier = capabilities.notifyMultiplier
+    let ownRegisters = locate(capabilities.device, atLeast: 1)
+    self.configuration = ownRegisters ?? 0
+    configurationByteCount = ownRegisters == nil ? 0 : capabilities.device?.count ?? 0
 
     let command = configuration.read(function, PCIRegister.command) & 0xffff
     configuration.write(
@@ -116,6 +123,7 @@ struct VirtioPCI<Access: RegisterAccess & WidePortAccess> {
           offset: UInt64(configuration.read(function, offset + 8)),
           count: UInt64(configuration.read(function, offset + 12)))
         if type == 1, result.common == nil { result.common = place }
+        if type == 4, result.device == nil { result.device = place }
         if type == 2, result.notify == nil, offset <= 0xec {
           result.notify = place
           result.notifyMultiplier = UInt64(configuration.read(function, offset + 16))
@@ -153,7 +161,7 @@ struct VirtioPCI<Access: RegisterAccess & WidePortAccess> {
   mutating func start<Memory>(queue index: UInt16, _ queue: VirtioQueue<Memory>) -> Bool {
     access.setRegister16(common + Register.configurationVector, Self.noVector)
     access.setRegister16(common + Register.queueSelect, index)
-    let size = VirtioQueue<Memory>.size
+    let size = queue.size
     guard index < doorbells.count, access.register16(common + Register.queueEnable) == 0,
       access.register16(common + Register.queueSize) >= size
     else { return false }
@@ -169,6 +177,11 @@ struct VirtioPCI<Access: RegisterAccess & WidePortAccess> {
     setWide(Register.queueUsed, queue.used)
     access.setRegister16(common + Register.queueEnable, 1)
     return true
+  }
+
+  /// A byte of the device's own configuration; 0 where it has none.
+  func configuration8(_ offset: UInt64) -> UInt8 {
+    offset < configurationByteCount ? access.register8(configuration + offset) : 0
   }
 
   func notify(queue index: UInt16) {

@@ -1,57 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
-// VirtioQueue.swift: a split virtqueue of sixteen buffers (virtio 1.2, 2.7).
+// VirtioQueue.swift: a split virtqueue (virtio 1.2, 2.7).
 //
-// Descriptor i always describes buffer i, so a buffer is known by its slot number and there is no free list to
-// corrupt. What the device writes is an allegation: an index that runs ahead of what it was given, or a slot that
-// it does not have, marks the queue as broken and is not followed.
+// Each slot has the same number of descriptors for good, so a buffer is known by its slot number and there is no free
+// list to corrupt. What the device writes is an allegation: an index that runs ahead of what it was given, or a slot
+// that it does not have, marks the queue as broken and is not followed.
 
 /// One queue of a virtio device.
 struct VirtioQueue<Memory: SharedMemoryAccess> {
-  /// Buffers in a queue.
-  static var size: UInt16 { 16 }
-  /// Bytes of shared memory for the three rings of a queue.
-  static var byteCount: UInt64 { 1024 }
+  /// The most descriptors of a queue.
+  static var sizeLimit: UInt16 { 256 }
 
   private let memory: Memory
+  /// Descriptors in the queue, a power of two.
+  let size: UInt16
+  /// Descriptors of a slot, a power of two.
+  let descriptorsPerSlot: UInt16
   /// Physical address of the descriptor table.
   let descriptors: UInt64
   private var availableIndex: UInt16 = 0
   private var usedIndex: UInt16 = 0
-  /// Bit i: the device has buffer i.
-  private(set) var inFlight: UInt16 = 0
+  /// Bit i of word i / 64: the device has the buffer of slot i.
+  private var given = [4 of UInt64](repeating: 0)
+  /// How many buffers the device has.
+  private(set) var inFlightCount: UInt16 = 0
   /// The device broke the rules; nothing that it says counts any more.
   private(set) var isBroken = false
 
+  /// How many slots there are.
+  var slotCount: UInt16 { size / descriptorsPerSlot }
   /// Physical address of the ring that the driver writes.
-  var available: UInt64 { descriptors + 256 }
+  var available: UInt64 { descriptors + 16 * UInt64(size) }
   /// Physical address of the ring that the device writes.
-  var used: UInt64 { descriptors + 512 }
+  var used: UInt64 { available + 4 * UInt64(size) }
 
   /// Makes a queue.
   ///
   /// - Parameters:
   ///   - memory: Access to the memory.
-  ///   - physical: Zeroed memory of `byteCount` bytes, aligned to 16.
-  init(memory: Memory, physical: UInt64) {
+  ///   - physical: Zeroed memory of 32 bytes for each descriptor, aligned to 16.
+  ///   - size: Descriptors, a power of two from 8 to `sizeLimit`.
+  ///   - descriptorsPerSlot: How many of them a buffer has, a power of two.
+  init(memory: Memory, physical: UInt64, size: UInt16 = 16, descriptorsPerSlot: UInt16 = 1) {
     self.memory = memory
+    self.size = size
+    self.descriptorsPerSlot = descriptorsPerSlot
     descriptors = physical
+  }
+
+  private func descriptor(_ slot: UInt16, _ part: UInt16) -> UInt64 {
+    descriptors + UInt64(slot * descriptorsPerSlot + part) * 16
   }
 
   /// Says where the buffer of a slot lies, once, before the queue starts.
   func describe(slot: UInt16, address: UInt64, deviceWrites: Bool) {
-    let descriptor = descriptors + UInt64(slot) * 16
-    memory.setShared64(descriptor, address)
-    memory.setShared16(descriptor + 12, deviceWrites ? 2 : 0)
+    memory.setShared64(descriptor(slot, 0), address)
+    memory.setShared16(descriptor(slot, 0) + 12, deviceWrites ? 2 : 0)
   }
 
-  /// Gives a buffer to the device, which need not look at it before it is notified.
+  /// Says where a part of a slot's buffer lies that the device reads, and whether another part follows.
+  func describe(slot: UInt16, part: UInt16, address: UInt64, count: UInt32, isLast: Bool) {
+    let place = descriptor(slot, part)
+    memory.setShared64(place, address)
+    memory.setShared32(place + 8, count)
+    memory.setShared16(place + 12, isLast ? 0 : 1)
+    memory.setShared16(place + 14, slot * descriptorsPerSlot + part + 1)
+  }
+
+  /// Gives a buffer of one part to the device, which need not look at it before it is notified.
   mutating func submit(slot: UInt16, count: Int) {
-    memory.setShared32(descriptors + UInt64(slot) * 16 + 8, UInt32(truncatingIfNeeded: count))
-    let place = available + 4 + UInt64(availableIndex & (Self.size - 1)) * 2
-    memory.setShared16(place, slot)
+    memory.setShared32(descriptor(slot, 0) + 8, UInt32(truncatingIfNeeded: count))
+    submit(slot: slot)
+  }
+
+  /// Gives a buffer that has been described to the device.
+  mutating func submit(slot: UInt16) {
+    let place = available + 4 + UInt64(availableIndex & (size - 1)) * 2
+    memory.setShared16(place, slot * descriptorsPerSlot)
     availableIndex &+= 1  // the index wraps by definition
-    inFlight |= 1 << slot
+    given[Int(slot >> 6)] |= 1 << UInt64(slot & 63)
+    inFlightCount += 1
     memory.setShared16(available + 2, availableIndex)
+  }
+
+  /// Whether the device has the buffer of a slot.
+  func isInFlight(_ slot: UInt16) -> Bool { given[Int(slot >> 6)] >> UInt64(slot & 63) & 1 != 0 }
+
+  /// The lowest slot whose buffer the device has not.
+  var vacantSlot: UInt16? {
+    guard inFlightCount < slotCount else { return nil }
+    for word in given.indices where given[word] != UInt64.max {
+      return UInt16(word * 64 + (~given[word]).trailingZeroBitCount)
+    }
+    return nil
   }
 
   /// Whether the device has given something back.
@@ -64,18 +104,39 @@ struct VirtioQueue<Memory: SharedMemoryAccess> {
     guard !isBroken else { return nil }
     let ahead = memory.shared16(used + 2) &- usedIndex
     guard ahead > 0 else { return nil }
-    let entry = used + 4 + UInt64(usedIndex & (Self.size - 1)) * 8
-    let slot = memory.shared32(entry)
+    let entry = used + 4 + UInt64(usedIndex & (size - 1)) * 8
+    let head = memory.shared32(entry)
     let count = memory.shared32(entry + 4)
-    guard Int(ahead) <= inFlight.nonzeroBitCount, slot < UInt32(Self.size),
-      inFlight & (1 << UInt16(slot)) != 0
+    let slot = UInt16(truncatingIfNeeded: head / UInt32(descriptorsPerSlot))
+    guard ahead <= inFlightCount, head < UInt32(size), slot * descriptorsPerSlot == UInt16(head), isInFlight(slot)
     else {
       isBroken = true
       return nil
     }
     usedIndex &+= 1
-    inFlight &= ~(1 << UInt16(slot))
-    return (UInt16(slot), count)
+    forget(slot)
+    return (slot, count)
+  }
+
+  private mutating func forget(_ slot: UInt16) {
+    given[Int(slot >> 6)] &= ~(1 << UInt64(slot & 63))
+    inFlightCount -= 1
+  }
+
+  /// Takes back a buffer of a device that has been reset and touches no memory any more.
+  mutating func takeAbandoned() -> UInt16? {
+    for word in given.indices where given[word] != 0 {
+      let slot = UInt16(word * 64 + given[word].trailingZeroBitCount)
+      forget(slot)
+      return slot
+    }
+    return nil
+  }
+
+  /// Whether the device wants to be told of what has been submitted (2.7.10).
+  var wantsNotification: Bool {
+    memory.barrier()
+    return memory.shared16(used) & 1 == 0
   }
 
   /// Says whether the device shall interrupt when it gives a buffer back (a wish, not a command: 2.7.7).

@@ -121,3 +121,46 @@ enum CustomarySlots {
     VirtioSlot(base: base + UInt64(index) * stride, line: firstLine + index)
   }
 }
+
+extension VirtioTransport {
+  /// Looks for a device and routes its interrupts.
+  ///
+  /// PCI comes first: where there is a PCI bus, the addresses of the other kind's registers may belong to any
+  /// device, and reading them could do harm.
+  ///
+  /// - Parameters:
+  ///   - access: Access to the machine.
+  ///   - device: The device's number (virtio 1.2, 5).
+  ///   - transitional: The PCI device number if it also speaks the legacy interface.
+  ///   - interrupt: Where the device's interrupts go.
+  ///   - commandLine: The character at a position of the kernel's command line; 0 at its end.
+  /// - Returns: The first such device, or nil.
+  static func find(
+    access: Access, device: UInt16, transitional: UInt16, interrupt: InterruptTarget, commandLine: (Int) -> UInt8
+  ) -> VirtioTransport? {
+    if let configuration = PCIConfiguration(access: access) {
+      return VirtioPCI(
+        access: access, configuration: configuration, device: device, transitional: transitional, interrupt: interrupt
+      ).map { .pci($0) }
+    }
+    let router = InterruptRouter(access: access)
+    func use(_ slot: VirtioSlot) -> VirtioTransport? {
+      guard let found = VirtioMMIO(access: access, base: slot.base, device: UInt32(device)),
+        router.route(line: slot.line, to: interrupt)
+      else { return nil }
+      return .mmio(found)
+    }
+    var declared = DeclaredSlots()
+    var anyDeclared = false
+    while let slot = declared.next(in: commandLine) {
+      anyDeclared = true
+      if let device = use(slot) { return device }
+    }
+    if anyDeclared { return nil }
+    let row = CustomarySlots.row(secondController: router.hasController(1))
+    for index in 0..<row.count {
+      if let device = use(CustomarySlots.slot(index, firstLine: row.firstLine)) { return device }
+    }
+    return nil
+  }
+}

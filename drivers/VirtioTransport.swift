@@ -45,6 +45,14 @@ enum VirtioTransport<Access: RegisterAccess & WidePortAccess> {
     }
   }
 
+  /// A byte of the device's own configuration.
+  func configuration8(_ offset: UInt64) -> UInt8 {
+    switch self {
+    case .mmio(let device): device.configuration8(offset)
+    case .pci(let device): device.configuration8(offset)
+    }
+  }
+
   /// Tells the device to look at a queue.
   func notify(queue index: UInt16) {
     switch self {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeBoard.swift: a made-up machine that shows the console device by memory-mapped registers or as a PCI function.
+// FakeBoard.swift: a made-up machine that shows a virtio device by memory-mapped registers or as a PCI function.
 
 import ApusDrivers
 import Testing
@@ -11,6 +11,9 @@ final class FakeBoard: DeviceAccess {
   /// The memory-mapped registers of the device; nil: it has none.
   var mmioBase: UInt64?
   var mmioVersion: UInt32 = 2
+  /// What kind of device the registers say it is, and its own configuration.
+  var deviceKind: UInt32 = 3
+  var ownConfiguration: [UInt8] = []
   /// The configuration spaces on bus 0, by device * 8 + function; none: no PCI.
   var functions: [Int: [UInt8]] = [:]
   /// The base of the function's registers.
@@ -111,12 +114,13 @@ final class FakeBoard: DeviceAccess {
     switch offset {
     case 0x00: 0x7472_6976
     case 0x04: mmioVersion
-    case 0x08: 3
+    case 0x08: deviceKind
     case 0x10: deviceFeatures
     case 0x34: UInt32(console.queueLimit)
     case 0x44: console.queues[queueSelect].isReady ? 1 : 0
     case 0x60: interruptStatus
     case 0x70: UInt32(console.status)
+    case 0x100..<0x100 + UInt64(ownConfiguration.count): UInt32(ownConfiguration[Int(offset - 0x100)])
     default: 0
     }
   }
@@ -159,6 +163,7 @@ final class FakeBoard: DeviceAccess {
     case 26: return UInt32(queue.vector)
     case 28: return queue.isReady ? 1 : 0
     case 30: return UInt32(queueSelect)
+    case 0x3000..<0x3000 + UInt64(ownConfiguration.count): return UInt32(ownConfiguration[Int(offset - 0x3000)])
     default: return 0
     }
   }
@@ -213,7 +218,7 @@ final class FakeBoard: DeviceAccess {
     functions[function]?[offset..<offset + 4].reversed().reduce(0) { $0 << 8 | UInt32($1) } ?? .max
   }
 
-  /// Puts a host bridge and the console on the bus, the console as device 4, function 1.
+  /// Puts a host bridge and the device on the bus, the device as device 4, function 1.
   func plugIntoPCI(deviceNumber: UInt32 = 0x1043) {
     let empty = [UInt8](repeating: 0, count: 256)
     for (function, identity) in [(0, 0x29c0_8086), (32, 0x1234_8086), (33, deviceNumber << 16 | 0x1af4)] {
@@ -229,6 +234,10 @@ final class FakeBoard: DeviceAccess {
     capability(at: 0x50, next: 0x70, type: 1, offset: 0, count: 0x38)
     capability(at: 0x70, next: 0, type: 2, offset: 0x1000, count: 0x18)
     setConfiguration(33, 0x80, 4)
+    if !ownConfiguration.isEmpty {
+      setConfiguration(33, 0x70, 2 << 24 | 0x14 << 16 | 0x84 << 8 | 0x09)
+      capability(at: 0x84, next: 0, type: 4, offset: 0x3000, count: UInt32(ownConfiguration.count))
+    }
   }
 
   private func capability(at place: Int, next: UInt32, type: UInt32, offset: UInt32, count: UInt32) {

@@ -111,6 +111,25 @@ final class FakeConsole {
     )
   }
 
+  /// Takes buffers of several parts that the device reads without giving them back: the first descriptor of each, and
+  /// its parts.
+  func holdChains(_ index: Int) -> [(head: UInt16, parts: [[UInt8]])] {
+    var result: [(UInt16, [[UInt8]])] = []
+    while let (head, address, count, flags) = next(index) {
+      var parts = [memory.load(address, count)]
+      var (place, more) = (queues[index].descriptors + UInt64(head) * 16, flags & 1 != 0)
+      while more {
+        place = queues[index].descriptors + memory.number(place + 14, 2) * 16
+        let flags = memory.number(place + 12, 2)
+        precondition(flags & 2 == 0 && parts.count < 16)
+        parts.append(memory.load(memory.number(place, 8), Int(memory.number(place + 8, 4))))
+        more = flags & 1 != 0
+      }
+      result.append((head, parts))
+    }
+    return result
+  }
+
   /// Gives a buffer back; a lying device may name any slot and count.
   func giveBack(_ index: Int, slot: UInt32, count: Int) {
     let queue = queues[index]
