@@ -51,7 +51,7 @@ private struct CallEntry {
     case .pagesFill: 1000 + 600 * min(arguments.a3, 64)
     case .pagesRelease: 1000 + 60 * min(arguments.a3, 512)
     case .pagesProtect: 1000 + 50 * min(arguments.a3 & 0xffff, 512)
-    case .consoleWrite, .consoleRead: stepCost
+    case .consoleWrite, .consoleRead, .filterInsert, .filterRemove, .transmit: stepCost
     default: 10_000
     }
   }

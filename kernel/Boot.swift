@@ -24,6 +24,9 @@ enum BootName {
   /// Power.
   static var machine: Capability { name(0x4d << 56, 1) }
 
+  /// The network card.
+  static var network: Capability { name(0x4e << 56, 1) }
+
   /// Everything.
   ///
   /// The first LibOS drops it unless it starts other families.
@@ -55,8 +58,12 @@ enum BootName {
   let layout = Layout(info, processor, list.count, &memory)
   mapEverything(info, layout, &memory)
   info.useDirectMap()
+  memory.useDirectMap()
   let interrupts = InterruptController()
-  start(info, module, layout, processor, list, interrupts, used: memory.used)
+  let network = startNetwork(
+    information: layout.informationBytes, processor: interrupts.identifier, &memory,
+    commandLine: { info.commandCharacter($0) })
+  start(info, module, layout, processor, list, interrupts, network, used: memory.used)
 }
 
 /// Boot memory begins behind the kernel and ends where the module or that run of memory does.
@@ -175,7 +182,7 @@ private func mapEverything(_ info: StartInfo, _ layout: Layout, _ memory: inout 
 
 private func start(
   _ info: StartInfo, _ module: PhysicalRange, _ layout: Layout, _ processor: Processor, _ list: ProcessorList,
-  _ interrupts: InterruptController, used: UInt64
+  _ interrupts: InterruptController, _ network: Record<Network>?, used: UInt64
 ) -> Never {
   let records = FrameTable(physical: layout.frameTable, count: layout.frameCount)
   let accounts = AccountLedger(accounts: Table<apus_account>(physical: layout.accountTable, count: layout.accountCount))
@@ -244,6 +251,7 @@ private func start(
       parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.wholeStateSize),
       processors: processors,
       processorMemory: layout.processorMemory,
+      network: network,
       dying: AccountSet(physical: layout.sets),
       held: AccountSet(physical: layout.sets + AccountSet.byteCount),
       revocations: Revocations(records: Table(physical: layout.revocations, count: layout.environmentCount)),
@@ -272,6 +280,7 @@ private func start(
     frameCount: UInt64(layout.frameCount), sliceTicks: sliceTicks)
   page.value.event_table_offset = layout.events - layout.information
   page.value.event_count = UInt64(layout.eventCount)
+  network?.value.publish(page)
   page.value.extended_state_mask = processor.extendedStateMask
   page.value.extended_state_size = processor.extendedStateSize
   page.value.protection_keys = processor.hasProtectionKeys ? 1 : 0

@@ -96,6 +96,7 @@ func leaveAddressSpace() {
 func beginReclaim(_ account: UInt16) {
   guard kernel.environments.liveCount(of: account) == 0 else { return }
   forgetRevocations(of: account)
+  kernel.network?.value.endRings(of: account)
   kernel.dying.set(account)
   kernel.isReclaiming = true
   nextReclaim()

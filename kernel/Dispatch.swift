@@ -96,6 +96,11 @@ func garbage(_ argument: UInt64) -> SystemCallError {
   case .notify:
     kickIdle()
     return 0
+  case .packetRingCreate: return try packetRingCreate(a)
+  case .packetRingEnd: return try Network.end(a.a1, by: ownCapability(a.a0))
+  case .filterInsert: return try filterInsert(a)
+  case .filterRemove: return try Network.remove(a.a1, by: ownCapability(a.a0))
+  case .transmit: return try transmit(a)
   }
 }
 
@@ -411,6 +416,31 @@ private func capabilityDrop(_ a: CallArguments) throws(SystemCallError) -> UInt6
   return 0
 }
 
+// MARK: Packets
+
+private func packetRingCreate(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  guard a.a3 &- 1 < UInt64(APUS_PACKET_RING_ENTRIES) else { throw .invalid }
+  try copyIn(a.a3, wordsAt: a.a2)
+  return try Network.make(header: a.a1, entries: Int(a.a3), account: account(of: capability), by: capability)
+}
+
+private func filterInsert(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0 & 0xff, in: a.a0)
+  let wider = try ownCapability(a.a0 >> 8, in: a.a0)
+  guard a.a3 <= 16 else { throw .invalid }
+  try copyIn(a.a3 * 2, wordsAt: a.a2)
+  return try Network.insert(Int(a.a3), a.a1, by: capability, wider: wider)
+}
+
+private func transmit(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0 & 0xff, in: a.a0)
+  let wider = try ownCapability(a.a0 >> 8, in: a.a0)
+  guard a.a3 <= UInt64(APUS_TRANSMIT_PACKETS) else { throw .invalid }
+  try copyIn(a.a3 * UInt64(MemoryLayout<apus_transmit>.stride / 8), wordsAt: a.a2)
+  return try Network.transmit(Int(a.a3), a.a1, by: capability, wider: wider)
+}
+
 // MARK: The console and power
 
 private func consoleWrite(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
@@ -446,7 +476,7 @@ private func powerOff(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
 
 extension Capability {
   /// Whether a capability reaches one of the boot names.
-  fileprivate func covers(_ name: Capability, needing rights: Rights) -> Bool {
+  func covers(_ name: Capability, needing rights: Rights) -> Bool {
     dominates(guard: name.name, length: name.length, needing: rights)
   }
 }

@@ -133,6 +133,7 @@ func runNext() -> Never {
   while true {
     repossess()
     if reclaimStep() { takeBreath() }  // a bounded piece of work is done: a path ends here
+    attendNetwork()
     runContract()
     runRest()
     switch here.timeline.next(after: here.slice, takeTurn: takeTurn) {
@@ -187,7 +188,7 @@ private func idle() {
     }
     index += 1
   }
-  if kernel.reclaim != nil || isRepossessing(start) {
+  if kernel.reclaim != nil || isRepossessing(start) || kernel.network?.value.isBusy == true {
     takeBreath()  // the search ends a path, too
     return
   }

@@ -104,6 +104,9 @@ func raiseContractFault(_ argument: UInt64) {
     kickIdle()
     kernel.interrupts.acknowledge()
     if kernel.console.isBroken { panic("the console device broke the rules of its queues") }
+  case UInt64(APUS_VECTOR_NETWORK):
+    kernel.network?.value.interrupt()
+    kernel.interrupts.acknowledge()
   case UInt64(APUS_VECTOR_TIMER):
     kernel.interrupts.acknowledge()
     if fromUser {
@@ -126,6 +129,7 @@ private func timerInterrupt(_ frame: Record<apus_trap_frame>) {
   if here.grace != 0 {
     endGraceStep(frame, now)
   } else if now >= here.sliceEnd || now >= here.nextEvent && makesWay(now) {
+    kernel.network?.value.work()
     endSlice(frame, now)
   } else {
     setTimer(now)  // early: the timer's reach is shorter than the slice

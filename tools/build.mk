@@ -38,9 +38,10 @@ $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusCapabilities,$(call swift_sources,
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusResources,$(call swift_sources,core/Resources),ApusABI ApusCapabilities))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusMachine,$(call swift_sources,machine/X86_64),ApusABI ApusCapabilities ApusResources))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusDrivers,$(call swift_sources,drivers),ApusABI))
-$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusPacketFilter,$(call swift_sources,core/PacketFilter),))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers ApusPacketFilter))
 
-KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusKernel.o)
+KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusPacketFilter.o ApusKernel.o)
 
 $(K)/%.o: machine/Boot/%.S $(HEADERS) tools/build.mk
 	@mkdir -p $(K)

@@ -131,6 +131,21 @@ public enum SystemCall: UInt32 {
 
   /// `() -> 0`: tells CPUs that halt to look again at the words that environments sleep on.
   case notify = 0x48
+
+  /// `(cap, header, list, count) -> ring`: makes a ring for packets out of a header frame (`struct apus_packet_ring`)
+  /// and up to 256 frames for one packet each, all of them the caller's account's, pinned until the ring ends.
+  case packetRingCreate = 0x50
+  /// `(cap, ring) -> 0`: ends a ring that no filter leads to any more.
+  case packetRingEnd = 0x51
+  /// `(caps, ring, list, count) -> filter`: from now on packets for which the atoms of the list hold go to a ring. An
+  /// atom is two words: offset | width << 16 | kind << 24 | mask << 32, and the value. `caps`: ring authority | card
+  /// authority << 8, with which it may overlap filters of others. Otherwise `overlap` | filter << 8 | account << 32.
+  case filterInsert = 0x52
+  /// `(cap, filter) -> 0`: takes a filter out.
+  case filterRemove = 0x53
+  /// `(caps, ring, list, count) -> count`: sends packets (`struct apus_transmit`), at most 16, and takes in what has
+  /// arrived; fewer when the card has no room. Each mirrors a filter of the ring, unless the card authority is there.
+  case transmit = 0x54
 }
 
 /// Flags of `frameAllocate`.
@@ -189,6 +204,8 @@ public enum SystemCallError: UInt8, Error {
   case quotaExceeded = 10
   /// Another CPU may still use an old translation to the frame: call again, it takes microseconds.
   case flushPending = 11
+  /// A packet filter of another account takes packets that the new one would take.
+  case overlap = 12
   /// In a list or a ring only: the caller broke the contract, which by itself would be a fault.
   case garbage = 255
 }

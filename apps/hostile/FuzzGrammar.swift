@@ -104,6 +104,11 @@ struct FuzzGrammar {
     case .powerOff: self.init(1, .slot, .small, .none, .none, .none, .never)
     case .revoke: self.init(2, .slot, .handle, .small, .count, .deadline)
     case .repossessionVector: self.init(1, .slot, .frame)
+    case .packetRingCreate: self.init(2, .slot, .frame, .frames, .count)
+    case .packetRingEnd: self.init(1, .slot, .small)
+    case .filterInsert: self.init(2, .slots, .small, .bytes, .small)
+    case .filterRemove: self.init(1, .slot, .small)
+    case .transmit: self.init(2, .slots, .small, .bytes, .small)
     case .guaranteedMinimum: self.init(1, .slot, .handle, .small, .count)
     }
   }

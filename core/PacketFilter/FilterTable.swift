@@ -83,7 +83,7 @@ public struct FilterTable<Memory: FilterMemory> {
       last = addState(atoms[index].loadedValue, behind: asked)
     }
     memory[state: last].filter = filter
-    memory[filter: filter] = apus_filter(state: last, account: account, reserved: 0, hits: 0)
+    memory[filter: filter] = apus_filter(state: last, account: account, ring: 0, hits: 0)
     firstFree = filter + 1
     setOwner(last, account)
     while last != state {

@@ -49,4 +49,15 @@ extension FrameLedger {
     _ = try frames.owned(frame, type: FrameType.ordinary, account: account, by: capability)
     try pin(frame)
   }
+
+  /// Pins a frame that a device reads.
+  ///
+  /// - Throws: What `pin` throws; `denied` if the capability does not reach the frame with the right to read.
+  public func pinForDevice(_ claimed: UInt64, by capability: Capability) throws(SystemCallError) -> UInt32 {
+    let frame = try frames.number(claimed)
+    guard frames[frame].isOrdinary else { throw .wrongType }
+    guard frames[frame].isReached(by: capability, needing: .read) else { throw .denied }
+    try pin(claimed)
+    return frame
+  }
 }

@@ -272,6 +272,7 @@ stub_18:
   INTERRUPT interrupt_timer, APUS_VECTOR_TIMER
   INTERRUPT interrupt_console, APUS_VECTOR_CONSOLE
   INTERRUPT interrupt_kick, APUS_VECTOR_KICK
+  INTERRUPT interrupt_network, APUS_VECTOR_NETWORK
 
 /* Another processor has changed an address space that runs here. Neither the lock nor Swift is needed. */
   .balign 16
@@ -541,6 +542,7 @@ stubs:
   GATE interrupt_console, APUS_VECTOR_CONSOLE
   GATE interrupt_kick, APUS_VECTOR_KICK
   GATE interrupt_flush, APUS_VECTOR_FLUSH
+  GATE interrupt_network, APUS_VECTOR_NETWORK
   GATE interrupt_spurious, APUS_VECTOR_SPURIOUS
   .quad 0
 

@@ -8,6 +8,8 @@ import CShims
 public struct BootMemory {
   private var next: UInt64
   private let end: UInt64
+  /// Where the first GiB is mapped.
+  private var view = PhysicalMemory.imageBase
 
   /// Starts at the end of the kernel's image.
   ///
@@ -17,6 +19,9 @@ public struct BootMemory {
     next = unsafe UInt64(UInt(bitPattern: apusKernelEnd())) &- PhysicalMemory.imageBase
     self.end = end
   }
+
+  /// From now on, reached through the direct map.
+  public mutating func useDirectMap() { view = PhysicalMemory.directBase }
 
   /// First byte not handed out.
   public var used: UInt64 { next }
@@ -32,9 +37,9 @@ public struct BootMemory {
     next += size
     var page = start
     while page < next {
-      // SAFETY: boot memory lies in the first GiB, which the boot tables map at the image's base.
+      // SAFETY: boot memory lies in the first GiB, which the boot tables map at the image's base, and the direct map.
       unsafe apus_zero_page(
-        UnsafeMutableRawPointer(bitPattern: UInt(PhysicalMemory.imageBase + page)).unsafelyUnwrapped)
+        UnsafeMutableRawPointer(bitPattern: UInt(view + page)).unsafelyUnwrapped)
       page += 4096
     }
     return start
@@ -52,16 +57,23 @@ public struct KernelTables {
   private static var noExecute: UInt64 { 1 << 63 }
 
   private let root: UInt64
+  private let view: UInt64
+
+  /// The tables that `activate` has put in place, reached through the direct map.
+  public static var active: KernelTables { KernelTables(view: PhysicalMemory.directBase) }
 
   /// Takes over the root that the boot code runs under.
-  public init() {
+  public init() { self.init(view: PhysicalMemory.imageBase) }
+
+  private init(view: UInt64) {
+    self.view = view
     // SAFETY: only the symbol's address is used.
     root = unsafe UInt64(UInt(bitPattern: apusKernelRoot())) &- PhysicalMemory.imageBase
   }
 
   private func entry(_ table: UInt64, _ index: UInt64) -> UnsafeMutablePointer<UInt64> {
     // SAFETY: tables are boot memory or the image, both in the first GiB.
-    unsafe UnsafeMutablePointer(bitPattern: UInt(PhysicalMemory.imageBase + table + index * 8)).unsafelyUnwrapped
+    unsafe UnsafeMutablePointer(bitPattern: UInt(view + table + index * 8)).unsafelyUnwrapped
   }
 
   /// The table below an entry, made if it is not there; entries above the last level allow everything.
@@ -158,6 +170,16 @@ public struct KernelTables {
     while offset < bytes {
       let flags = Self.user | Self.noExecute | Self.global
       guard mapPage(address + offset, physical + offset, flags, &memory) else { return false }
+      offset += 4096
+    }
+    return true
+  }
+
+  /// Maps kernel memory executable and read-only, for code that the kernel makes; there it runs.
+  public func mapCode(_ physical: UInt64, _ bytes: UInt64, _ memory: inout BootMemory) -> Bool {
+    var offset: UInt64 = 0
+    while offset < bytes {
+      guard mapPage(PhysicalMemory.codeBase + offset, physical + offset, Self.global, &memory) else { return false }
       offset += 4096
     }
     return true

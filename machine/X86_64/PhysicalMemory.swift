@@ -14,6 +14,9 @@ public enum PhysicalMemory {
   /// The kernel's image: address = base + physical address.
   public static var imageBase: UInt64 { 0xffff_ffff_8000_0000 }
 
+  /// Code that the kernel makes: executable here, writable in the direct map.
+  public static var codeBase: UInt64 { 0xffff_ffff_a000_0000 }
+
   /// A pointer into the direct map.
   @inline(__always) public static func pointer(_ physical: UInt64) -> UnsafeMutableRawPointer {
     unsafe UnsafeMutableRawPointer(bitPattern: UInt(directBase &+ physical)).unsafelyUnwrapped

@@ -62,6 +62,17 @@ import CShims
     }
   }
 
+  /// Copies all of another run to the start of this one, which has room for it.
+  public func copy(_ source: KernelBytes) {
+    precondition(source.count <= count)
+    // SAFETY: both runs are kernel memory, and the lengths were just checked.
+    let to = unsafe UnsafeMutableRawPointer(bitPattern: UInt(address)).unsafelyUnwrapped
+    let from = unsafe UnsafeRawPointer(bitPattern: UInt(source.address)).unsafelyUnwrapped
+    let tail = source.count & ~7
+    unsafe apus_copy_quads(to, from, UInt64(source.count) >> 3)
+    unsafe apus_copy_bytes(to + tail, from + tail, UInt64(source.count & 7))
+  }
+
   /// The part from `start`, `count` bytes long; checked.
   public func part(_ start: Int, _ count: Int) -> KernelBytes {
     precondition(start >= 0 && count >= 0 && count <= self.count && start <= self.count - count)

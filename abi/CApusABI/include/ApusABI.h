@@ -169,6 +169,13 @@ struct apus_information {
   uint64_t event_table_offset;       /* struct apus_event[event_count], where the command line says trace=COUNT */
   uint64_t event_count;              /* a power of two, or 0 */
   uint64_t events_written;           /* ever; event n is at n % event_count */
+  uint64_t network_address;          /* of the network card, its first byte in the lowest bits */
+  uint64_t packet_ring_offset;       /* struct apus_packet_ring_record[packet_ring_count] */
+  uint64_t packet_ring_count;        /* 0: there is no card */
+  uint64_t filter_offset;            /* struct apus_filter[filter_count] */
+  uint64_t filter_count;
+  uint64_t packets_unclaimed;        /* arrived, and no filter took them */
+  uint64_t packets_short;            /* arrived without a whole Ethernet header */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -357,7 +364,7 @@ struct apus_filter_field {
 struct apus_filter {
   uint32_t state;                    /* where it ends, or 0 */
   uint16_t account;                  /* whose it is */
-  uint16_t reserved;
+  uint16_t ring;                     /* index of the ring that it leads to */
   uint64_t hits;                     /* packets */
 };
 /* Kinds of an atom. */
@@ -365,6 +372,56 @@ struct apus_filter {
 #define APUS_ATOM_SHIFT 0x80         /* base += (load & mask) << the low bits */
 _Static_assert(sizeof(struct apus_filter_state) == 64 && sizeof(struct apus_filter_field) == 32 &&
                sizeof(struct apus_filter) == 16, "filters");
+
+/* The header frame of a packet ring. Entry i belongs to frame i of the list that the ring was made of. */
+#define APUS_PACKET_RING_ENTRIES 256
+#define APUS_PACKET_FULL 0x100000000
+struct apus_packet_ring {
+  uint64_t produced;                 /* packets put in: a word to sleep on */
+  uint64_t overruns;                 /* packets that found their entry full */
+  uint64_t transmitted;              /* transmissions whose memory the card is done with: a word to sleep on */
+  uint64_t reserved[5];
+  uint64_t entries[APUS_PACKET_RING_ENTRIES]; /* 0: the kernel may fill it; APUS_PACKET_FULL | bytes: it has */
+};
+_Static_assert(__builtin_offsetof(struct apus_packet_ring, entries) == 64 && sizeof(struct apus_packet_ring) <= 4096,
+               "packet ring");
+
+/* What the kernel remembers of a packet ring. */
+struct apus_packet_ring_record {
+  uint64_t guard;                    /* who may use it */
+  uint64_t produced;
+  uint32_t generation;               /* the ring's name is generation << 8 | index */
+  uint32_t header_frame;
+  uint16_t account;                  /* whose it is */
+  uint16_t entries;
+  uint16_t next;                     /* the entry that is filled next */
+  uint8_t guard_length;
+  uint8_t state;                     /* APUS_PACKET_RING_* */
+  uint32_t filters;                  /* that lead to it */
+  uint32_t overruns;
+};
+#define APUS_PACKET_RING_FREE 0
+#define APUS_PACKET_RING_LIVE 1
+#define APUS_PACKET_RING_ENDING 2    /* its owner has ended; its filters are on their way out */
+_Static_assert(sizeof(struct apus_packet_ring_record) == 40, "packet ring record");
+
+/* A packet to send: a header, which the kernel copies and checks, and parts that the card reads where they lie. */
+#define APUS_TRANSMIT_RUNS 3
+#define APUS_TRANSMIT_PACKETS 16
+#define APUS_TRANSMIT_HEADER 128
+#define APUS_TRANSMIT_BYTES 1514
+struct apus_transmit_run {
+  uint64_t place;                    /* frame << 12 | offset */
+  uint64_t count;                    /* bytes, within the frame */
+};
+struct apus_transmit {
+  uint64_t header;                   /* address of the first bytes of the packet */
+  uint16_t header_count;             /* 14 to APUS_TRANSMIT_HEADER */
+  uint16_t run_count;
+  uint32_t filter;                   /* which filter of the ring it mirrors; 0: by the card's capability */
+  struct apus_transmit_run runs[APUS_TRANSMIT_RUNS];
+};
+_Static_assert(sizeof(struct apus_transmit) == 64, "transmission");
 
 /* A contract: `slice` ticks in each `period` for an environment. */
 struct apus_contract {

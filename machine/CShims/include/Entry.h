@@ -66,6 +66,7 @@
 #define APUS_VECTOR_CONSOLE 0x21
 #define APUS_VECTOR_KICK 0x22        /* from another processor: look at what you run */
 #define APUS_VECTOR_FLUSH 0x23       /* from another processor: forget cached translations */
+#define APUS_VECTOR_NETWORK 0x24
 #define APUS_VECTOR_SPURIOUS 0xff
 
 /* Local APIC's end-of-interrupt register, through the device mapping (SDM vol. 3, 10.4.1: the usual base). */

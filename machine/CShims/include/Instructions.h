@@ -96,6 +96,10 @@ APUS_INLINE void apus_zero_page(void *_Nonnull page) {
 APUS_INLINE void apus_copy_quads(void *_Nonnull to, const void *_Nonnull from, uint64_t count) {
   __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count)::"memory");
 }
+/* Runs compiled packet filters (core/PacketFilter/FilterCode.swift). */
+APUS_INLINE uint32_t apus_match_packet(uint64_t code, uint64_t packet, uint64_t count, uint64_t buckets, uint64_t states) {
+  return ((uint32_t(*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))code)(packet, count, 0, 0, buckets, states);
+}
 APUS_INLINE void apus_copy_bytes(void *_Nonnull to, const void *_Nonnull from, uint64_t count) {
   __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count)::"memory");
 }
