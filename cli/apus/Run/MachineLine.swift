@@ -60,6 +60,8 @@ struct MachineLine {
   var sharesMemory = false
   /// Where the emulator takes requests (QMP); empty for nowhere.
   var monitor: Path = []
+  var network = MachineNetwork.none
+  var publishedPorts: [PublishedPort] = []
   var kernelOptions: [String] = []
   /// Features of the processor that the machine is not to have, by QEMU's names.
   var withheldFeatures: [String] = []
@@ -83,6 +85,7 @@ struct MachineLine {
     // A file in memory that has no name: it goes when the emulator does, however that ends.
     if sharesMemory { line += ["-object", "memory-backend-memfd,id=memory,size=\(memory.text),share=on"] }
     line += console.options(on: machine)
+    line += network.options(on: machine, ports: publishedPorts)
     line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if !monitor.isEmpty { line += ["-qmp", "unix:\(shown(monitor)),server=on,wait=off"] }
     // Idle processors do not wait: the clock jumps to the next timer.

@@ -14,6 +14,14 @@ extension Memory: ExpressibleByArgument {
   init?(argument: String) { self.init(argument) }
 }
 
+extension MachineNetwork: ExpressibleByArgument {
+  init?(argument: String) { self.init(argument) }
+}
+
+extension PublishedPort: ExpressibleByArgument {
+  init?(argument: String) { self.init(argument) }
+}
+
 /// What a machine is to be like; shared by the commands that start one.
 struct MachineOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The machine's memory: 256M, 1G.", valueName: "size"))
@@ -107,6 +115,18 @@ struct Run: ParsableCommand {
       """)
   var `guard` = false
 
+  @Option(
+    help: ArgumentHelp(
+      "The network card: none, user (QEMU's own network), or tap:NAME (a TAP device of this host).",
+      valueName: "none|user|tap:NAME"))
+  var net = MachineNetwork.none
+
+  @Option(
+    help: ArgumentHelp(
+      "With --net user: this host's port on 127.0.0.1 leads to the machine's, UDP and TCP; may be repeated.",
+      valueName: "host:guest"))
+  var publish: [PublishedPort] = []
+
   @Flag(help: "Show each Linux system call with its arguments and result.")
   var trace = false
 
@@ -142,6 +162,10 @@ struct Run: ParsableCommand {
     if let name, !MachineRegistration.isName(name) {
       throw ValidationError("--name takes at most 32 letters, digits, dots, dashes and underscores, not '\(name)'")
     }
+    if !publish.isEmpty, net != .user { throw ValidationError("--publish goes with --net user") }
+    for (index, port) in publish.enumerated() where publish[..<index].contains(where: { $0.host == port.host }) {
+      throw ValidationError("--publish names port \(port.host) of this host twice")
+    }
     for setting in environment where setting.hasPrefix("=") || !setting.contains("=") {
       throw ValidationError("--env takes NAME=VALUE, not '\(setting)'")
     }
@@ -169,6 +193,7 @@ struct Run: ParsableCommand {
     let image = try ImageFile(
       libos: system, tree: tree, command: start, keptAt: print ? Self.keptImagePath() : nil)
     try checkMemory(image.size, kernel)
+    try net.check()
 
     var line = MachineLine(
       emulator: try home.emulator(), kernel: shown(kernel), image: image.path)
@@ -181,6 +206,8 @@ struct Run: ParsableCommand {
     line.kernelOptions = options.append + (`guard` ? ["protection-keys=1"] : [])
     line.withheldFeatures = without
     line.sharesMemory = true
+    line.network = net
+    line.publishedPorts = publish
     if print { Diagnostics.write(line.shellText) }
 
     var machine = RunningMachine()

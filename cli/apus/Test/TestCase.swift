@@ -32,7 +32,7 @@ struct TestCase {
   static let keys: Set<String> = [
     "program", "arguments", "long-arguments", "stdin", "stdout", "stdout-has", "stderr-has", "status",
     "compare", "timeout", "memory", "machine", "needs", "long", "tools", "shell", "flags", "libos",
-    "option", "env", "cpus", "icount", "append",
+    "option", "env", "cpus", "icount", "append", "beside",
   ]
 
   /// Reads a case; nil for a file that is none.

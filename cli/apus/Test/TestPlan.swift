@@ -121,8 +121,13 @@ struct TestPlan {
     for name in ["APUS_QEMU", "TMPDIR"] {
       if let value = getenv(name) { environment.append("\(name)=\(String(cString: value))") }
     }
+    var beside: [String] = []
+    if let words = testCase.value("beside").map({ Words.split($0) }), let source = words.first {
+      let file = folderOf(testCase.file) + Path("/\(source)".utf8)
+      beside = [shown(try compile(file, named: "beside-" + flat(source), flags: []))] + words.dropFirst()
+    }
     let machine = TestCommand(
-      arguments: [command] + options + guestWords, environment: environment,
+      arguments: beside + [command] + options + guestWords, environment: environment,
       directory: place, input: input, timeoutSeconds: testCase.timeoutSeconds + 30)
     var host: TestCommand?
     if testCase.comparesWithHost {
@@ -137,20 +142,21 @@ struct TestPlan {
 
   /// Compiles a source if its program is older.
   private func build(_ testCase: TestCase) throws(NotRun) -> Path {
-    let program = folder + Path("/programs/\(flat(testCase.name))".utf8)
+    try compile(testCase.file, named: flat(testCase.name), flags: Words.split(testCase.value("flags") ?? "-O1"))
+  }
+
+  private func compile(_ file: Path, named name: String, flags: [String]) throws(NotRun) -> Path {
+    let program = folder + Path("/programs/\(name)".utf8)
     guard makeFolder(folderOf(program), emptied: false) else { throw NotRun(reason: "no folder for its program") }
-    if let made = try? HostFile.facts(program), let source = try? HostFile.facts(testCase.file),
-      made.modified > source.modified
+    if let made = try? HostFile.facts(program), let source = try? HostFile.facts(file), made.modified > source.modified
     {
       return program
     }
     guard let compiler = ["gcc", "clang", "cc"].first(where: { HostFile.findProgram(Path($0.utf8)) != nil }) else {
       throw NotRun(reason: "there is no C compiler")
     }
-    let flags = Words.split(testCase.value("flags") ?? "-O1")
     let result = HostTool.run(
-      [compiler, "-static", "-o", shown(program), shown(testCase.file)] + flags
-        + ["-I", shown(folderOf(testCase.file))])
+      [compiler, "-static", "-o", shown(program), shown(file)] + flags + ["-I", shown(folderOf(file))])
     guard let result, result.status == 0 else {
       throw NotRun(reason: "it does not compile: \(result?.text ?? "")")
     }

@@ -23,6 +23,17 @@ import Testing
     expectSentence(try workshop.apus("run", "no-such-program"), status: 127, "PATH")
   }
 
+  @Test func `a network that is not there`() throws {
+    let program = try workshop.file("program", SmallProgram().bytes)
+    expectSentence(
+      try workshop.apus("run", "--net", "tap:apus-nobody", program), status: 125, "apus-nobody", "ip tuntap add")
+    #expect(try workshop.apus("run", "--net", "bridge", program).status == 64)
+    #expect(try workshop.apus("run", "--publish", "1:2", program).status == 64)
+    #expect(try workshop.apus("run", "--net", "user", "--publish", "0:2", program).status == 64)
+    let twice = try workshop.apus("run", "--net", "user", "--publish", "7:7", "--publish", "7:8", program)
+    #expect(twice.status == 64 && twice.error.contains("port 7"))
+  }
+
   @Test func `a program that may not be run`() throws {
     let plain = try workshop.file("plain", SmallProgram().bytes, mode: 0o644)
     expectSentence(try workshop.apus("run", plain), status: 126, "chmod +x")

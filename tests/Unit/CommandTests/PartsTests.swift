@@ -182,6 +182,28 @@ import Testing
     #expect(line.shellText.contains(" -cpu max,-pku,-la57 "))
   }
 
+  @Test(arguments: MachineType.allCases)
+  func `a card is plugged into what was asked for`(machine: MachineType) {
+    var line = line
+    line.machine = machine
+    #expect(!line.arguments.contains("-netdev"))
+    line.network = .user
+    line.publishedPorts = [PublishedPort("8080:80")!, PublishedPort("7")!]
+    let plug = "user,id=network,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:127.0.0.1:8080-:80"
+    #expect(line.arguments.contains(plug + ",hostfwd=tcp:127.0.0.1:7-:7,hostfwd=udp:127.0.0.1:7-:7"))
+    line.network = .tap("tap0")
+    #expect(line.arguments.contains("tap,id=network,ifname=tap0,script=no,downscript=no"))
+    #expect(line.arguments.filter { $0.hasPrefix("virtio-net-") && $0.contains("netdev=network") }.count == 1)
+  }
+
+  @Test(arguments: [
+    "", "tap", "tap:", "user:", "tap:a b", "tap:a/b", "tap:a,b", "tap:..", "tap:0123456789abcdef", "bridge", "TAP:x",
+  ])
+  func `networks that there are not`(text: String) { #expect(MachineNetwork(text) == nil) }
+
+  @Test(arguments: ["", ":", "1:", ":1", "0:1", "1:0", "65536:1", "1:2:3", "a:1", "-1:1", "+1:1", "1 :2"])
+  func `ports that there are not`(text: String) { #expect(PublishedPort(text) == nil) }
+
   @Test func `odd words are quoted for the shell`() {
     #expect(line.shellText.contains("-kernel '/a b/kernel'"))
   }

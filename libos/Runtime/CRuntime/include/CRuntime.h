@@ -62,6 +62,8 @@ APUS_INLINE uint64_t runtime_word(uint32_t offset) {
 APUS_INLINE void runtime_set_word(uint32_t offset, uint64_t value) {
   __asm__ volatile("movq %0, %%gs:(%q1)" ::"r"(value), "r"((uint64_t)offset) : "memory");
 }
+/* A word that the kernel or another environment changes. */
+APUS_INLINE uint64_t runtime_load_shared(uint64_t address) { return *(const volatile uint64_t *)address; }
 APUS_INLINE uint64_t runtime_rdtsc(void) {
   uint32_t low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// PacketRing.swift: packets of the network card, as a LibOS sees them: a ring of its own pages that the kernel fills,
+// filters that say with what, and sending.
+
+import ApusABI
+import CRuntime
+
+/// The network card.
+public enum NetworkCard {
+  /// Whether the machine has one.
+  public static var isThere: Bool { Information.page.packet_ring_count != 0 }
+  /// Its Ethernet address, the first byte in the lowest bits.
+  public static var address: UInt64 { Information.page.network_address }
+}
+
+/// Bits of a packet that have to have a value, or a move of the base that offsets count from.
+public struct PacketAtom {
+  let word: UInt64
+  let value: UInt64
+
+  /// The field of `width` bytes at `offset` from the base has to be `value` where `mask` has bits.
+  public init(at offset: Int, width: Int, mask: UInt32? = nil, is value: UInt32) {
+    let all: UInt32 = width >= 4 ? .max : 1 << (8 * UInt32(width)) - 1
+    word = UInt64(offset) | UInt64(width) << 16 | UInt64(mask ?? all) << 32
+    self.value = UInt64(value)
+  }
+
+  /// The masked field, shifted left by `count` bits, is added to the base.
+  public init(shiftAt offset: Int, width: Int, mask: UInt32, by count: Int) {
+    word = UInt64(offset) | UInt64(width) << 16 | (UInt64(APUS_ATOM_SHIFT) | UInt64(count)) << 24 | UInt64(mask) << 32
+    value = 0
+  }
+}
+
+/// A ring for packets, and packets to send.
+public final class PacketRing {
+  private let header: Page
+  private let pages: [Page]
+  /// Packets to send, as the kernel takes them, and their headers.
+  private let list: Page
+  private var queued = 0
+  private let name: UInt64
+  /// The entry that the kernel fills next, as far as the ring has been read.
+  private var next = 0
+  /// Packets that have been given to the card.
+  public private(set) var sent: UInt64 = 0
+
+  /// The most packets that are queued.
+  public static var queueLimit: Int { Int(APUS_TRANSMIT_PACKETS) }
+  /// The most bytes of a packet's header.
+  public static var headerLimit: Int { Int(APUS_TRANSMIT_HEADER) }
+
+  /// Makes a ring with a page for each of so many packets, at most 256.
+  ///
+  /// - Returns: Nil if there is no card, no memory or no ring left.
+  public init?(entries: Int) {
+    guard entries >= 1, entries <= Int(APUS_PACKET_RING_ENTRIES), let header = Page.allocate(zeroed: true),
+      let list = Page.allocate(zeroed: true)
+    else { return nil }
+    var pages: [Page] = []
+    while pages.count < entries {
+      guard let page = Page.allocate(zeroed: false) else { return nil }
+      pages.append(page)
+    }
+    for index in 0..<entries { list.bytes.store(UInt64(pages[index].frame), at: index * 8) }
+    do throws(SystemCallError) {
+      name = try kernelCall(
+        .packetRingCreate, CapabilitySlot.family, UInt64(header.frame), list.bytes.address, UInt64(entries))
+    } catch { return nil }
+    self.header = header
+    self.list = list
+    self.pages = pages
+  }
+
+  /// From now on, packets for which all atoms hold come to this ring.
+  ///
+  /// - Parameter atoms: Between two shifts each sorts above the one before, by offset, then width, then mask.
+  /// - Returns: The filter's number, by which packets are sent, too.
+  /// - Throws: `overlap` if another account has a filter that takes such packets; `exhausted`, `invalid`.
+  public func claim(_ atoms: [PacketAtom]) throws(SystemCallError) -> UInt32 {
+    let place = list.bytes
+    guard queued == 0, atoms.count <= 16 else { throw .invalid }
+    for index in 0..<atoms.count {
+      place.store(atoms[index].word, at: index * 16)
+      place.store(atoms[index].value, at: index * 16 + 8)
+    }
+    return UInt32(
+      truncatingIfNeeded: try kernelCall(
+        .filterInsert, CapabilitySlot.family, name, place.address, UInt64(atoms.count)))
+  }
+
+  // MARK: Receiving
+
+  private func entry(_ index: Int) -> Int { 64 + index * 8 }
+  /// The page of the packet that `received` shows.
+  public var receivedPage: Page { pages[next] }
+
+  /// The oldest packet that has arrived and has not been consumed.
+  public var received: Bytes? {
+    let flag = header.bytes.loadShared(entry(next))
+    guard flag != 0 else { return nil }
+    return pages[next].bytes.part(0, min(Int(truncatingIfNeeded: flag & 0xffff_ffff), 4096))
+  }
+
+  /// Goes on to the next packet; the entry stays the application's until it is released.
+  ///
+  /// - Returns: The entry, for `release`.
+  public func take() -> Int {
+    let taken = next
+    next = next + 1 == pages.count ? 0 : next + 1
+    return taken
+  }
+
+  /// Gives an entry back to the kernel: its page may be filled again.
+  public func release(_ index: Int) { header.bytes.store(0 as UInt64, at: entry(index)) }
+
+  /// Packets that found no free entry.
+  public var overruns: UInt64 { header.bytes.loadShared(8) }
+  /// Packets that the card is done with: what they were made of may change again.
+  public var transmitted: UInt64 { header.bytes.loadShared(16) }
+
+  /// Gives up the CPU until a packet has arrived that `received` does not show yet, or a deadline in ticks.
+  public func wait(deadline: UInt64) {
+    let seen = header.bytes.loadShared(0)
+    guard received == nil else { return }
+    runtime_suspend(header.bytes.address, seen, deadline, 0)
+    Execution.giveUpOwedSlice()
+    Exclusive.awaitTurn()
+  }
+
+  // MARK: Sending
+
+  /// Room for the header of the next packet to send; nil until the queue has been flushed.
+  public var nextHeader: Bytes? {
+    guard queued < Self.queueLimit else { return nil }
+    return list.bytes.part(1024 + queued * Self.headerLimit, Self.headerLimit)
+  }
+
+  /// Queues the packet whose header was written to `nextHeader`.
+  ///
+  /// - Parameters:
+  ///   - headerCount: Bytes of the header, at least 14.
+  ///   - filter: The filter of this ring that the packet mirrors.
+  ///   - page: A page of the family's with the rest of the packet, which stays as it is until it has been sent.
+  ///   - offset: Where the rest begins there.
+  ///   - count: Bytes of it; 0: there is none.
+  public func queue(headerCount: Int, filter: UInt32, page: Page? = nil, offset: Int = 0, count: Int = 0) {
+    guard let header = nextHeader else { return }
+    let place = list.bytes.part(queued * 64, 64)
+    place.store(header.address, at: 0)
+    place.store(UInt16(headerCount), at: 8)
+    place.store(UInt16(count > 0 ? 1 : 0), at: 10)
+    place.store(filter, at: 12)
+    if let page, count > 0 {
+      place.store(UInt64(page.frame) << 12 | UInt64(offset), at: 16)
+      place.store(UInt64(count), at: 24)
+    }
+    queued += 1
+  }
+
+  /// Sends what is queued, as far as the card has room, and takes in what has arrived.
+  ///
+  /// - Returns: How many packets could not be sent: refused, or no room.
+  @discardableResult public func flush() -> Int {
+    let count = queued
+    queued = 0
+    do throws(SystemCallError) {
+      let accepted = try kernelCall(.transmit, CapabilitySlot.family, name, list.bytes.address, UInt64(count))
+      sent += accepted
+      return count - Int(accepted)
+    } catch { return count }
+  }
+}
+
+extension Bytes {
+  /// A word that somebody else changes.
+  func loadShared(_ offset: Int) -> UInt64 { runtime_load_shared(address + UInt64(offset)) }
+}
