@@ -22,7 +22,8 @@ let package = Package(
   name: "Apus",
   products: [.executable(name: "apus", targets: ["apus"])],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
   ],
   targets: [
     .target(name: "CApusABI", path: "abi/CApusABI"),
@@ -55,6 +56,7 @@ let package = Package(
       dependencies: [
         "ApusABI", "CApusABI", "ApusELF", "ApusImage", "LinuxCalls", "CHost", "ApusBPF", "ApusBPFTools", "BPFHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Yams", package: "Yams"),
       ],
       path: "cli/apus"),
 

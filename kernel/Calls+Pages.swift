@@ -25,18 +25,14 @@ func pagesRelease(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   guard a.a4 <= 1 else { throw .invalid }
   let (tables, owner, account) = try authorities(a.a0)
   let epoch = beginFlush()
-  let released: (count: UInt64, maintenance: Maintenance)
-  do throws(SystemCallError) {
-    released = try kernel.frames.releasePages(
-      a.a3, at: a.a2, root: a.a1, caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables,
-      owner: a.a4 == 0 ? owner : nil, in: kernel.tables)
-  } catch {
+  defer {
     endFlush(epoch)
-    throw error
+    publishFreeFrames()
   }
+  let released = try kernel.frames.releasePages(
+    a.a3, at: a.a2, root: a.a1, caller: PageCaller(account: account, currentRoot: here.loadedRoot), tables: tables,
+    owner: a.a4 == 0 ? owner : nil, in: kernel.tables)
   perform(released.maintenance, account: account)
-  endFlush(epoch)
-  publishFreeFrames()
   return released.count
 }
 

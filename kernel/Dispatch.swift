@@ -370,24 +370,24 @@ private func environmentCreate(_ a: CallArguments) throws(SystemCallError) -> UI
 }
 
 private func environmentKill(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  if a.a1 == 0 {
-    let account = caller.account
-    let target: UInt32? = a.a2 == 0 ? nil : try kernel.environments.slot(of: a.a2)
+  var slot = here.current
+  var target: UInt32?
+  if a.a1 != 0 {
+    slot = try kernel.environments.slot(of: a.a1, by: try ownCapability(a.a0), needing: .write)
+  } else if a.a2 != 0 {
+    target = try kernel.environments.slot(of: a.a2)
+  }
+  let isOwn = slot == here.current
+  let account = kernel.environments.environments[slot].account
+  if isOwn {
     accountTime()
     leaveAddressSpace()
-    let ended = here.current
-    end(ended, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
-    beginReclaim(account)
-    if let target, target != ended { runDirected(to: target) }
-    runNext()
   }
-  let capability = try ownCapability(a.a0)
-  let slot = try kernel.environments.slot(of: a.a1, by: capability, needing: .write)
-  if slot == here.current { return try environmentKill(CallArguments(a0: a.a0, a1: 0, a2: 0, a3: 0, a4: 0)) }
-  let account = kernel.environments.environments[slot].account
   end(slot, cause: UInt64(APUS_CAUSE_KILLED), rip: 0, address: 0)
   beginReclaim(account)
-  return 0
+  guard isOwn else { return 0 }
+  if let target, target != slot { runDirected(to: target) }
+  runNext()
 }
 
 // MARK: Capabilities

@@ -143,13 +143,3 @@ private func tell(_ cut: CutTransfers) {
     Record<apus_uarea>(kernelAddress: kernel.environments.environments[caller].uarea_kernel).value.accepting = 0
   }
 }
-
-/// Lets a caller go on, at its reply entry, whose call came to no reply.
-func enterWithFailure(_ slot: UInt32) -> Never {
-  let failure = kernel.environments.environments[slot].transfer_failure
-  kernel.environments.environments[slot].transfer_failure = 0
-  let area = ThisProcessor.userArea
-  apus_enter_without_message(
-    UInt64(failure), 0, userEntry(area.value.reply_entry), area.value.reply_stack,
-    kernel.environments.environments[slot].uarea_address)
-}

@@ -24,9 +24,14 @@ private func liveAccount(_ target: UInt64) throws(SystemCallError) -> UInt16 {
   return account
 }
 
-/// Whether a capability reaches everything of an account; `above`: and more than the account's own name does.
-private func dominates(_ capability: Capability, _ account: UInt16, above: Bool) -> Bool {
-  capability.dominates(guard: UInt64(account) << 48, length: 2, needing: .write) && !(above && capability.length == 2)
+/// The capability of a call and the account whose everything it reaches; `above`: and more than its own name does.
+private func target(_ a: CallArguments, above: Bool) throws(SystemCallError) -> (Capability, UInt16) {
+  let capability = try ownCapability(a.a0)
+  let account = try liveAccount(a.a1)
+  guard capability.dominates(guard: UInt64(account) << 48, length: 2, needing: .write),
+    !above || capability.length < 2
+  else { throw .denied }
+  return (capability, account)
 }
 
 private func held(_ kind: RevocationKind, by account: UInt16) -> UInt32 {
@@ -37,9 +42,7 @@ private func held(_ kind: RevocationKind, by account: UInt16) -> UInt32 {
 
 /// `revoke`: see SystemCall.swift.
 func revoke(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  let capability = try ownCapability(a.a0)
-  let account = try liveAccount(a.a1)
-  guard dominates(capability, account, above: false) else { throw .denied }
+  let (capability, account) = try target(a, above: false)
   guard let kind = RevocationKind(rawValue: a.a2), a.a3 > 0, a.a3 <= UInt64(UInt32.max), a.a4 > apus_rdtsc() else {
     throw .invalid
   }
@@ -53,9 +56,7 @@ func revoke(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
 
 /// `guaranteedMinimum`: see SystemCall.swift.
 func guaranteedMinimum(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  let capability = try ownCapability(a.a0)
-  let account = try liveAccount(a.a1)
-  guard dominates(capability, account, above: true) else { throw .denied }
+  let (_, account) = try target(a, above: true)
   guard let kind = RevocationKind(rawValue: a.a2), a.a3 <= UInt64(UInt32.max) else { throw .invalid }
   try kernel.revocations.setMinimum(UInt32(truncatingIfNeeded: a.a3), of: kind, account: account)
   return 0

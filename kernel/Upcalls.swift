@@ -210,3 +210,13 @@ private func endGraceStep(_ frame: Record<apus_trap_frame>, _ now: UInt64) {
   }
   setTimer(now)
 }
+
+/// Lets a caller go on, at its reply entry, whose call came to no reply.
+func enterWithFailure(_ slot: UInt32) -> Never {
+  let failure = kernel.environments.environments[slot].transfer_failure
+  kernel.environments.environments[slot].transfer_failure = 0
+  let area = ThisProcessor.userArea
+  apus_enter_without_message(
+    UInt64(failure), 0, userEntry(area.value.reply_entry), area.value.reply_stack,
+    kernel.environments.environments[slot].uarea_address)
+}

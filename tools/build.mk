@@ -85,6 +85,8 @@ $(B)/libos.elf: $(LIBOS_OBJECTS) tools/libos.ld
 # No LibOS links the network stack yet; it is compiled for one.
 libos: $(B)/libos.elf $(L)/ApusNet.o
 
+include tools/steward.mk
+
 include tools/hostile.mk
 include tools/native.mk
 include tools/courier.mk

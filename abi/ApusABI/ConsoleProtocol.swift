@@ -28,8 +28,23 @@ public enum ConsoleStream: UInt8 {
   case log = 6
   /// The terminal's mode changed: 1 byte, unused by the host for now. Reserved.
   case terminal = 7
+  /// The first family's word about a program that it starts: account, `ProgramState`, exit status, starts so far (a byte
+  /// each).
+  case program = 8
   /// A failure, told in numbers (`struct apus_crash`); the host makes names of them and shows them.
-  case crash = 8
+  case crash = 9
+}
+
+/// What the start environment says of a program.
+public enum ProgramState: UInt8 {
+  /// It runs.
+  case runs = 1
+  /// It has ended and starts again in a while.
+  case waits = 2
+  /// It has ended.
+  case ended = 3
+  /// It could not be started: the machine has too little left, or its image is damaged.
+  case failed = 4
 }
 
 /// Host to machine.
@@ -40,6 +55,6 @@ public enum ConsoleInput: UInt8 {
   case end = 2
   /// The terminal's size: rows, columns (2 bytes each, little-endian).
   case windowSize = 3
-  /// A signal for the foreground: its Linux number, 1 byte.
+  /// A signal for the foreground: its Linux number, 1 byte. The header's account says for which of several programs.
   case signal = 4
 }

@@ -194,8 +194,12 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: RecordTable<apus_accou
   public mutating func free(
     _ count: Int, of list: some FrameList, by capability: Capability
   ) throws(SystemCallError) {
-    try checkUnused(count, of: list, by: capability)
-    for index in 0..<count { putBack(UInt32(truncatingIfNeeded: list[index])) }
+    try checkUnused(count, of: list, by: capability, leavesMarks: true)
+    for index in 0..<count {
+      let frame = UInt32(truncatingIfNeeded: list[index])
+      frames[frame].reserved = 0
+      putBack(frame)
+    }
   }
 
   /// Gives the frames of a list, with what is in them, to another account: all of them or none.
@@ -223,21 +227,27 @@ public struct FrameLedger<Frames: FrameStorage, Accounts: RecordTable<apus_accou
 
   /// Checks that the frames of a list are ordinary, used by nobody and in a capability's reach.
   private func checkUnused(
-    _ count: Int, of list: some FrameList, by capability: Capability
+    _ count: Int, of list: some FrameList, by capability: Capability, leavesMarks: Bool = false
   ) throws(SystemCallError) {
-    try checkEach(count, of: list) { (record) throws(SystemCallError) in
+    try checkEach(count, of: list, leavesMarks: leavesMarks) { (record) throws(SystemCallError) in
       guard record.isOrdinary else { throw .wrongType }
       guard record.isReached(by: capability, needing: .write) else { throw .denied }
       guard record.isUnused else { throw .inUse }
     }
   }
 
-  /// Checks each frame of a list, and that none is named twice: each record is marked until all are checked.
+  /// Checks each frame of a list, and that none is named twice: each record is marked until all are checked, or longer
+  /// for a caller that goes through them anyway.
   private func checkEach(
-    _ count: Int, of list: some FrameList, unless check: (apus_frame) throws(SystemCallError) -> Void
+    _ count: Int, of list: some FrameList, leavesMarks: Bool = false,
+    unless check: (apus_frame) throws(SystemCallError) -> Void
   ) throws(SystemCallError) {
     var marked = 0
-    defer { for index in 0..<marked { frames[UInt32(truncatingIfNeeded: list[index])].reserved = 0 } }
+    defer {
+      if !leavesMarks || marked < count {
+        for index in 0..<marked { frames[UInt32(truncatingIfNeeded: list[index])].reserved = 0 }
+      }
+    }
     while marked < count {
       let frame = try frames.number(list[marked])
       guard frames[frame].reserved == 0 else { throw .invalid }

@@ -23,10 +23,13 @@ func startFamily(_ image: Bytes) -> Never {
     refuse(ascii("apus: too little memory, or a damaged boot image"), status: 125)
   }
   family.devices = start.devices
+  // What arrives from the host goes to the family that started this one.
+  if FamilyPage.isThere { start.devices.console.endInput() }
   startPager(family, command)
   Runtime.dropRoot()
   startFirstProgram(family, start, command)
-  serveConsole(family, start.devices.console)
+  guard FamilyPage.isThere else { serveConsole(family, start.devices.console) }
+  FamilyScheduler.run { signal in family.first?.send(SignalInfo(signal: signal, code: SignalInfo.kernelCode)) }
 }
 
 private func hexadecimalBytes(_ text: [UInt8]) -> [UInt8] {

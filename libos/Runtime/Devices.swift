@@ -43,8 +43,9 @@ public enum Console {
   /// Returns when the device has taken everything: power-off waits for that by itself.
   public static func flush() {}
 
-  /// Powers the machine off.
+  /// Powers the machine off; a family that another one started ends alone.
   public static func powerOff(status: Int) -> Never {
+    if FamilyPage.isThere { FamilyPage.endFamily(status: UInt64(status & 0xff)) }
     while true {
       _ = apus_call(SystemCall.powerOff.rawValue, CapabilitySlot.machine, UInt64(status & 0x7f), 0, 0, 0)
     }
@@ -81,6 +82,8 @@ public enum Clock {
   public static var realtimeNanoseconds: UInt64 { epoch &+ monotonicNanoseconds }
   /// A number of ticks in nanoseconds.
   public static func nanoseconds(fromTicks ticks: UInt64) -> UInt64 { scale(ticks, nanosecondScale) }
+  /// A number of nanoseconds in ticks.
+  public static func ticks(fromNanoseconds nanoseconds: UInt64) -> UInt64 { scale(nanoseconds, tickScale) }
   /// The counter's value that many nanoseconds from now; the greatest value if it is out of reach.
   public static func ticks(afterNanoseconds nanoseconds: UInt64) -> UInt64 {
     let (sum, overflow) = ticks.addingReportingOverflow(scale(nanoseconds, tickScale))

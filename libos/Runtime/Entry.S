@@ -131,6 +131,7 @@ runtime_slice_begin_entry:
   BEGIN_SLICE return_to_application
   .globl runtime_resume_suspended
 runtime_resume_suspended:
+  movq $1, G(UA_WAIT_WORD)
   popq %r15
   popq %r14
   popq %r13
@@ -139,9 +140,8 @@ runtime_resume_suspended:
   popq %rbx
   ret
 
-/* runtime_suspend(word, value, deadline, target); word 1: yield to the target */
-  .globl runtime_suspend
-runtime_suspend:
+/* What a suspended execution keeps; rcx, the target, goes where the call takes it. */
+  .macro SAVE_SUSPENDED
   pushq %rbx
   pushq %rbp
   pushq %r12
@@ -159,6 +159,23 @@ runtime_suspend:
   movl G(UA_MASK + 4), %edx
   xsave64 UA_VECTORS(%rcx)
   movq %r8, %rdx
+  .endm
+
+/* runtime_suspend_any(list, count, deadline, target) */
+  .globl runtime_suspend_any
+runtime_suspend_any:
+  SAVE_SUSPENDED
+  movl $(APUS_CALL_BIT | 0x0c), %eax      /* waitAny */
+  syscall
+  jmp runtime_resume_suspended
+
+/* runtime_suspend(word, value, deadline, target); word 1: yield to the target */
+  .globl runtime_suspend
+runtime_suspend:
+  movq %rdi, G(UA_WAIT_WORD)
+  movq %rsi, G(UA_WAIT_VALUE)
+  movq %rdx, G(UA_WAIT_DEADLINE)
+  SAVE_SUSPENDED
   cmpq $1, %rdi
   je 1f
   movl $(APUS_CALL_BIT | 2), %eax         /* sleep; comes back here only if what it waits for has happened */

@@ -19,7 +19,7 @@ public final class Execution {
   public let root: UInt32
   /// What it belongs to.
   public private(set) var owner: AnyObject?
-  private let uarea: UInt64
+  let uarea: UInt64
   fileprivate(set) var handle: UInt64
   private var body: (() -> Never)?
 
@@ -32,7 +32,7 @@ public final class Execution {
 
   // MARK: The u-area
 
-  @inline(__always) private func word(_ offset: Int32) -> UInt64 {
+  @inline(__always) func word(_ offset: Int32) -> UInt64 {
     unsafe UnsafePointer<UInt64>(bitPattern: UInt(uarea) + UInt(offset)).unsafelyUnwrapped.pointee
   }
   @inline(__always) private func setWord(_ offset: Int32, _ value: UInt64) {
@@ -54,6 +54,7 @@ public final class Execution {
     setWord(UA_FOREIGN_FLAGS_ADDRESS, uarea + UInt64(APUS_UA_FOREIGN_FLAGS))
     setWord(UA_STACK, stack)
     setWord(UA_WAKE, 0)
+    setWord(UA_WAIT_WORD, 1)
     setWord(UA_ATTENTION, 0)
     setWord(UA_MASK, Self.extendedStateMask)
     setWord(UA_ANSWERS_ON, Self.answersEnabled ? 1 : 0)
@@ -92,6 +93,10 @@ public final class Execution {
       let execution = Execution(root: root, owner: owner, uarea: uarea, handle: handle)
       execution.prepare(stack: uarea)
       execution.setWord(APUS_UA_CRITICAL, 0)
+      if FamilyScheduler.isUsed {
+        FamilyScheduler.add(execution)
+        return execution
+      }
       do throws(SystemCallError) {
         try kernelCall(.sliceAllocate, CapabilitySlot.family, UInt64.max, handle)
       } catch {
@@ -198,7 +203,7 @@ public final class Execution {
   /// Ends the running environment; what it stood on is freed by `reap`.
   public static func exitCurrent(handOffTo target: Execution?) -> Never {
     current.setWord(APUS_UA_CRITICAL, 1)
-    _ = apus_call(SystemCall.environmentKill.rawValue, CapabilitySlot.family, 0, target?.handle ?? 0, 0, 0)
+    _ = apus_call(SystemCall.environmentKill.rawValue, CapabilitySlot.family, 0, heir(target), 0, 0)
     runtimePanic("an ended environment goes on")
   }
 
@@ -213,6 +218,7 @@ public final class Execution {
   /// Frees the stack of an execution that has ended; may be called again.
   public func reap() {
     guard handle != 0 else { return }
+    FamilyScheduler.remove(self)
     handle = 0
     owner = nil
     body = nil
@@ -232,11 +238,16 @@ public final class Execution {
   public static func suspend(deadline: UInt64, handOffTo target: Execution?) {
     let execution = current
     if execution.word(UA_WAKE) == 0 {
-      runtime_suspend(execution.uarea + UInt64(UA_WAKE), 0, deadline, target?.handle ?? 0)
+      runtime_suspend(execution.uarea + UInt64(UA_WAKE), 0, deadline, heir(target))
     }
     execution.setWord(UA_WAKE, 0)
     giveUpOwedSlice()
     Exclusive.awaitTurn()
+  }
+
+  /// Who gets the rest of the time: a target, or whoever shares the family's time out.
+  @inline(__always) private static func heir(_ target: Execution?) -> UInt64 {
+    target?.handle ?? FamilyScheduler.handle
   }
 
   /// What was waited for may be there at once, again and again: a slice that ended meanwhile is given up here.
@@ -247,7 +258,7 @@ public final class Execution {
   /// Gives up the CPU until bytes arrive at the console or a deadline in ticks.
   public static func suspendForConsole(deadline: UInt64) {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_INPUT)
-    runtime_suspend(word, Console.seenInputCount, deadline, 0)
+    runtime_suspend(word, Console.seenInputCount, deadline, FamilyScheduler.handle)
     giveUpOwedSlice()
     Exclusive.awaitTurn()
   }
@@ -255,7 +266,7 @@ public final class Execution {
   /// Gives up the CPU until the console has room again after a write that found none, or a deadline in ticks.
   public static func suspendForConsoleOutput(deadline: UInt64) {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_OUTPUT)
-    runtime_suspend(word, Console.seenOutputCount, deadline, 0)
+    runtime_suspend(word, Console.seenOutputCount, deadline, FamilyScheduler.handle)
     giveUpOwedSlice()
     Exclusive.awaitTurn()
   }
@@ -271,7 +282,7 @@ public final class Execution {
   public static func yield(to target: Execution?) {
     runtime_set_word(
       UInt32(APUS_UA_PENDING), runtime_word(UInt32(APUS_UA_PENDING)) & ~UInt64(APUS_PENDING_SLICE_END))
-    runtime_suspend(1, 0, 0, target?.handle ?? 0)
+    runtime_suspend(1, 0, 0, heir(target))
     Exclusive.awaitTurn()
   }
 

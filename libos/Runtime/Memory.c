@@ -5,7 +5,6 @@
 
 _Alignas(4096) uint64_t runtime_frame_list[512];
 _Alignas(4096) uint64_t runtime_scratch[512];
-_Alignas(4096) uint64_t runtime_zeros[512];
 uint64_t runtime_heap_lists[96];
 
 void *runtime_allocate(intptr_t alignment, intptr_t size);

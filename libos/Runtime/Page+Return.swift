@@ -78,6 +78,29 @@ extension PagePool {
     return taken
   }
 
+  /// Makes room to note so many pages that leave the pool for the LibOS's own use: in a family with a budget.
+  static func reserveReturns() { vacant.reserveCapacity(8192) }
+
+  /// Takes a free page out of the pool for the LibOS itself, which has no other frame left.
+  ///
+  /// It takes no memory: this is where memory comes from.
+  ///
+  /// - Parameter zeroed: Whether the contents have to be zero.
+  /// - Returns: Its frame, mapped nowhere; nil if there is none.
+  static func unmapOne(zeroed: Bool) -> UInt32? {
+    guard vacant.count < vacant.capacity else { return nil }
+    let takesClean = clean != noFrame && (zeroed || used == noFrame)
+    let frame = takesClean ? clean : used
+    guard frame != noFrame else { return nil }
+    if takesClean { clean = records[Int(frame)].next } else { used = records[Int(frame)].next }
+    if zeroed, !takesClean { unsafe runtime_zero_page(Page(frame: frame).pointer) }
+    let place = records[Int(frame)].place
+    PageTable.unmap(root: Runtime.currentRoot, at: UInt64(APUS_MODULE_BASE) + UInt64(place) << 12, count: 1)
+    vacant.append(place)
+    freePages -= 1
+    return frame
+  }
+
   /// Maps the first frames of a list at places that are vacant.
   ///
   /// - Returns: How many there were places for.

@@ -91,8 +91,8 @@ public struct Page: Equatable {
   }
 
   /// Pages that could still be allocated: in the pool or with the kernel.
-  public static var freeCount: Int { PagePool.freePages + Int(Information.page.frames_free) }
-  /// Pages that the machine has.
+  public static var freeCount: Int { PagePool.freePages + PagePool.obtainable }
+  /// Pages that the family can have: all of the machine's, or its budget.
   public static var totalCount: Int { PagePool.totalPages }
 }
 
@@ -106,11 +106,26 @@ enum PagePool {
   @safe nonisolated(unsafe) static var freePages = 0
   @safe nonisolated(unsafe) static var totalPages = 0
   @safe nonisolated(unsafe) static var nextPlace: UInt32 = 0
+  /// The family's budget, if another family set it.
+  @safe nonisolated(unsafe) private static var budget: UnsafePointer<apus_account>?
+
+  /// Pages that the kernel would still give.
+  static var obtainable: Int {
+    let free = Int(Information.page.frames_free)
+    // SAFETY: the account table is mapped read-only in every address space.
+    guard let frames = budget?.pointee.frames else { return free }
+    return min(free, Int(frames.limit) - Int(frames.used))
+  }
 
   /// Sets the pool up behind the module.
   static func start(imageSize: UInt64) {
     let count = Information.page.frame_count
-    totalPages = Int(Information.page.frames_free)
+    if FamilyPage.isThere {
+      unsafe budget = Information.account(FamilyPage.account)
+      totalPages = unsafe Int(Information.account(FamilyPage.account).pointee.frames.limit)
+    } else {
+      totalPages = Int(Information.page.frames_free)
+    }
     nextPlace = UInt32((imageSize + 4095) >> 12) + 1
     BareFrames.map(
       at: UInt64(UInt(bitPattern: records)), bytes: count * UInt64(MemoryLayout<PageRecord>.stride))
@@ -127,6 +142,7 @@ enum PagePool {
         heldUntil = 0
       }
     }
+    if vacant.isEmpty, !Guard.isOn { return fill() }
     var count = BareFrames.take(upTo: 64)
     guard count > 0 else { return false }
     if !vacant.isEmpty {
@@ -153,6 +169,30 @@ enum PagePool {
     unsafe PageTable.writeShared(at: address, BareFrames.list, count: count)
     return true
   }
+
+  /// Takes frames from the kernel that map themselves, in one call: their entries would have no protection key.
+  ///
+  /// - Returns: False if the kernel has none.
+  private static func fill() -> Bool {
+    let address = UInt64(APUS_MODULE_BASE) + UInt64(nextPlace) << 12
+    let count = PageTable.fillShared(at: address, count: 64)
+    guard count > 0 else { return false }
+    let table = PageTable.table(at: address)
+    let first = Int(address >> 12 & 511)
+    var index = 0
+    while index < count {
+      let frame = PageTable.frame(of: table.load((first + index) * 8, as: UInt64.self))
+      let record = unsafe records + Int(frame)
+      unsafe record.pointee.count = 0
+      unsafe record.pointee.place = nextPlace + UInt32(index)
+      unsafe record.pointee.next = clean
+      clean = frame
+      index += 1
+    }
+    nextPlace += UInt32(count)
+    freePages += count
+    return true
+  }
 }
 
 /// Frames that are not mapped anywhere: what page tables are made of.
@@ -171,6 +211,17 @@ enum BareFrames {
     } catch { return 0 }
   }
 
+  /// The same for the LibOS's own use: out of the pool, if the kernel has none.
+  private static func takeForLibOS(upTo wanted: Int) -> Int {
+    var count = take(upTo: wanted)
+    guard count == 0 else { return count }
+    while count < wanted, let frame = PagePool.unmapOne(zeroed: true) {
+      list[count] = UInt64(frame)
+      count += 1
+    }
+    return count
+  }
+
   /// One frame that nothing maps; its contents do not matter.
   static func one() -> UInt32? {
     if spare != noFrame {
@@ -185,7 +236,7 @@ enum BareFrames {
           .frameAllocate, CapabilitySlot.family, UInt64(UInt(bitPattern: pointer)), 1,
           FrameAllocateFlags.dirty.rawValue)
       }
-    } catch { return nil }
+    } catch { return PagePool.unmapOne(zeroed: false) }
     return UInt32(truncatingIfNeeded: number)
   }
 
@@ -204,7 +255,7 @@ enum BareFrames {
     let bits = Guard.ownBits
     while at < end {
       let wanted = min(64, Int((end - at) >> 12))
-      let count = take(upTo: wanted)
+      let count = takeForLibOS(upTo: wanted)
       guard count > 0 else { return false }
       var index = 0
       while index < count {

@@ -148,10 +148,42 @@ public enum PageTable {
   }
 
   /// Empties entries; ranges without tables are skipped.
+  ///
+  /// The frames stay the family's.
   public static func unmap(root: UInt32, at address: UInt64, count: Int) {
-    let zeros = runtime_zeros_address()
-    change(root: root, at: address, count: count) { (at, pages) throws(SystemCallError) in
-      try kernelCall(.pagesWrite, CapabilitySlot.familyTwice, UInt64(root), at, UInt64(pages), zeros)
+    var at = address
+    var left = UInt64(count)
+    while left > 0 {
+      do throws(SystemCallError) {
+        let done = try kernelCall(.pagesRelease, CapabilitySlot.familyTwice, UInt64(root), at, left, keepingFrames)
+        at += done << 12
+        left -= done
+      } catch { fail(error, at) }
+    }
+  }
+
+  /// The flag of `pagesRelease` by which no frame goes back to the kernel.
+  private static var keepingFrames: UInt64 { 1 }
+
+  /// Has the kernel take frames and map them, zeroed, in the LibOS's own part.
+  ///
+  /// - Parameters:
+  ///   - address: Of the first page; nothing is mapped there.
+  ///   - count: How many pages, at most 64.
+  /// - Returns: How many there are: fewer at the end of a table, or when there are no more; 0: none.
+  static func fillShared(at address: UInt64, count: Int) -> Int {
+    let bits = writable | present | 1 << 12
+    while true {
+      do throws(SystemCallError) {
+        let filled = try kernelCall(
+          .pagesFill, CapabilitySlot.familyTwice, UInt64(Runtime.currentRoot), address, UInt64(count), bits)
+        return Int(filled & 0xffff)
+      } catch {
+        guard error == .noTable else { return 0 }
+        do throws(OutOfMemory) {
+          try install(root: Runtime.currentRoot, at: address)
+        } catch { return 0 }
+      }
     }
   }
 

@@ -42,9 +42,11 @@ extension Execution {
   }
 
   /// How many frames the family holds beyond what it may hold at the deadline of what it is asked for.
-  public static var outstandingFrames: Int {
+  ///
+  /// - Returns: Negative: so many more it may hold; nil if it is asked for nothing.
+  public static var outstandingFrames: Int? {
     let page = Information.page
-    guard let handle = current.kernelHandleIfAny, let own = Information.environment(handle: handle) else { return 0 }
+    guard let handle = current.kernelHandleIfAny, let own = Information.environment(handle: handle) else { return nil }
     // SAFETY: the tables are mapped read-only and as long as the page says; the kernel knows the account.
     let table = unsafe UnsafePointer<apus_revocation>(
       bitPattern: UInt(APUS_INFORMATION_BASE) + UInt(page.revocation_table_offset)
@@ -55,9 +57,9 @@ extension Execution {
     let used = unsafe Int(accounts[Int(own.account)].frames.used)
     for index in 0..<Int(page.revocation_count) where unsafe table[index].account == own.account {
       let request = unsafe table[index].frames
-      return request.deadline == 0 ? 0 : max(0, used - Int(request.goal))
+      return request.deadline == 0 ? nil : used - Int(request.goal)
     }
-    return 0
+    return nil
   }
 
   /// Asks the kernel to ask this family: how a family lends memory for a while, and how its pager is tried.

@@ -16,6 +16,14 @@ public enum Runtime {
 }
 
 extension Runtime {
+  /// The machine's boot image.
+  public static var module: Bytes {
+    // SAFETY: the kernel mapped the image there and checked its header; it stays mapped.
+    unsafe Bytes(
+      base: UnsafeMutableRawPointer(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped,
+      count: Int(UnsafePointer<apus_image>(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped.pointee.size))
+  }
+
   /// Gives up the capability for everything; before the first application runs.
   public static func dropRoot() { _ = try? kernelCall(.capabilityDrop, CapabilitySlot.root) }
 }
@@ -35,6 +43,7 @@ extension Runtime {
   Clock.start()
   Execution.adoptFirst(root: Runtime.firstRoot, owner: nil)
   Runtime.isStarted = true
+  if FamilyPage.isThere { FamilyScheduler.start() }
   unsafe linux_start(
     UnsafeMutableRawPointer(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped, image.size)
 }

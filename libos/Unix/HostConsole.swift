@@ -160,14 +160,17 @@ public final class HostConsole: TerminalSink, Waiter {
     do throws(Errno) { _ = try inputFeed.write(bytes) } catch {}
   }
 
+  /// Nothing will arrive any more.
+  public func endInput() {
+    guard !inputEnded else { return }
+    inputEnded = true
+    inputFeed.release()
+    if terminalStreams & 1 != 0 { madeTerminal?.hangUp() }
+  }
+
   private func finishRecord() {
     switch kind {
-    case .end:
-      if !inputEnded {
-        inputEnded = true
-        inputFeed.release()
-        if terminalStreams & 1 != 0 { madeTerminal?.hangUp() }
-      }
+    case .end: endInput()
     case .windowSize where message.count >= 4:
       let rows = UInt16(message[0]) | UInt16(message[1]) << 8
       let columns = UInt16(message[2]) | UInt16(message[3]) << 8

@@ -18,6 +18,9 @@
 /* The boot module (the image that the host packed), mapped read-only for the first environment. */
 #define APUS_MODULE_BASE 0x0000701000000000
 
+/* A family that another one started, with budgets: `struct apus_family`, shared with who started it. */
+#define APUS_FAMILY_BASE 0x0000700000001000
+
 /* Information pages, read-only in ring 3, in every address space. */
 #define APUS_INFORMATION_BASE 0xffffa00000000000
 /* Recursive slot: an address space's own page tables, read-only in ring 3.
@@ -493,6 +496,21 @@ struct apus_repossession {
   uint64_t first[APUS_REPOSSESSION_FIRST];     /* LibOS: what to take first */
 };
 _Static_assert(sizeof(struct apus_repossession) == 4096, "repossession vector");
+
+/* ---- families that another one started ------------------------------------------------------------- */
+
+#define APUS_FAMILY_MAGIC 0x316d616673757041 /* "Apusfam1" */
+#define APUS_FAMILY_RUNS 0
+#define APUS_FAMILY_ENDED 1
+
+/* A page of the starter's, which both can write: neither believes the other more than it must. */
+struct apus_family {
+  uint64_t magic;
+  uint64_t account;                  /* starter: the family's own */
+  uint64_t state;                    /* family: APUS_FAMILY_* */
+  uint64_t status;                   /* family: exit status, once it has ended */
+  uint64_t request;                  /* starter: signal to be sent to the first process << 32 | how many requests so far */
+};
 
 /* ---- failures --------------------------------------------------------------------------------------- */
 

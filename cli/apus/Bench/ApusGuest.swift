@@ -41,7 +41,7 @@ enum ApusGuest: CaseIterable {
   }
 
   /// The same wall clock and random bytes in every run: counted runs are then the same to the instruction.
-  private static let settings = ([("workdir", "/")] + Run.repeatable).map {
+  private static let settings = ([("workdir", "/")] + GuestProgram.repeatable).map {
     StartCommand.Setting(key: Array($0.0.utf8), value: Array($0.1.utf8))
   }
 }

@@ -125,7 +125,7 @@ struct ConsoleReader {
         case .output, .error: lines += text.add(record.payload)
         case .notice, .log, .trace: lines += text.add(Array(record.payload) + [0x0a])
         case .crash: lines += CrashReader(CodeFiles()).lines(record.payload)
-        case .exit, .terminal: break
+        case .exit, .terminal, .program: break
         }
       }
       // Where no record can start, a kernel in trouble writes plain text.

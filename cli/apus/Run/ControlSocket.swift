@@ -103,6 +103,7 @@ final class ControlServer {
   ///
   /// - Parameters:
   ///   - ready: The entries, as poll(2) left them.
+  ///   - memory: What was written lately.
   ///   - answer: Answers a request; nil: with what is remembered and what follows.
   func step(_ ready: ArraySlice<pollfd>, memory: OutputMemory, answer: (ControlRequest) -> String?) {
     for entry in ready where entry.revents != 0 {

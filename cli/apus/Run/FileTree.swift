@@ -42,6 +42,13 @@ struct FileTree {
       .bytes(bytes))
   }
 
+  /// Adds a file of the host under another path; one that is there is replaced by nothing.
+  mutating func addFile(_ path: Path, from host: Path, _ facts: FileFacts) {
+    guard indexes[path] == nil else { return }
+    addDirectory(PathWalk.join(Array(PathWalk.components(path).dropLast())))
+    addEntry(path, .file(size: facts.size), facts, .host(host))
+  }
+
   /// Adds a file of the host with the symbolic links that lead to it.
   mutating func addWalk(_ walk: PathWalk) {
     for step in walk.steps {

@@ -71,11 +71,14 @@ enum PagerPolicy: String, ExpressibleByArgument, CaseIterable {
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Run a static Linux program on Apus.",
+    abstract: "Run a static Linux program on Apus, or several by a manifest.",
     discussion: """
       The program's standard streams are this command's, and so is its exit status. Only the program itself \
       appears in its file system, at its absolute path, unless --root gives it a tree.
       """)
+
+  @Option(help: ArgumentHelp("Run the programs of a YAML file, each with a budget of its own.", valueName: "file"))
+  var manifest: String?
 
   @Option(help: ArgumentHelp("Pack this directory as the program's file system.", valueName: "dir"))
   var root: String?
@@ -154,13 +157,23 @@ struct Run: ParsableCommand {
   var command: [String] = []
 
   func validate() throws {
+    if manifest != nil {
+      guard command.isEmpty, root == nil, workdir == nil, environment.isEmpty, pager == nil, libos == nil, !`guard`
+      else {
+        throw ValidationError("with --manifest, programs and what they get stand in that file")
+      }
+      try validateName()
+      return
+    }
     guard let first = command.first(where: { $0 != "--" }) else {
       throw ValidationError("which program? For example: apus run /bin/busybox sh")
     }
     if command.first == first, first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
     if command.first == first, first.hasPrefix("-") { throw ValidationError("unknown option '\(first)'") }
-    if let name, !MachineRegistration.isName(name) {
-      throw ValidationError("--name takes at most 32 letters, digits, dots, dashes and underscores, not '\(name)'")
+    try validateName()
+    if !publish.isEmpty, net != .user { throw ValidationError("--publish goes with --net user") }
+    for (index, port) in publish.enumerated() where publish[..<index].contains(where: { $0.host == port.host }) {
+      throw ValidationError("--publish names port \(port.host) of this host twice")
     }
     if !publish.isEmpty, net != .user { throw ValidationError("--publish goes with --net user") }
     for (index, port) in publish.enumerated() where publish[..<index].contains(where: { $0.host == port.host }) {
@@ -171,128 +184,44 @@ struct Run: ParsableCommand {
     }
   }
 
+  private func validateName() throws {
+    guard let name, !MachineRegistration.isName(name) else { return }
+    throw ValidationError("--name takes at most 32 letters, digits, dots, dashes and underscores, not '\(name)'")
+  }
+
   func run() throws {
     throw ExitCode(try execute())
   }
 
   private func execute() throws(Failure) -> Int32 {
     let home = try Home()
+    var launch = Launch(home: home, options: options)
+    launch.isVerbose = verbose
+    launch.isPrinted = print
+    launch.name = name
+    launch.withheldFeatures = without
+    try net.check()
+    launch.network = net
+    launch.publishedPorts = publish
+    if `guard` { launch.options.append.append("protection-keys=1") }
+    if let manifest { return try launch.run(manifest: Path(manifest.utf8)) }
     var words = rawTail(count: command.count)
     if words.first == Array("--".utf8) { words.removeFirst() }
-    let programName = words[0]
-
-    let rootPath = try rootDirectory()
-    let program = bare ? nil : try Program(named: programName, root: rootPath)
-    let tree = try fileTree(program, rootPath)
-    let kernel = try home.kernel()
-    let system: Path
-    if let libos { system = Path(libos.utf8) } else { system = try home.libos() }
-    let start = StartCommand(
-      settings: settings(), program: program?.path ?? programName, arguments: words,
-      environment: guestEnvironment())
-    let image = try ImageFile(
-      libos: system, tree: tree, command: start, keptAt: print ? Self.keptImagePath() : nil)
-    try checkMemory(image.size, kernel)
-    try net.check()
-
-    var line = MachineLine(
-      emulator: try home.emulator(), kernel: shown(kernel), image: image.path)
-    line.machine = options.machine
-    line.console = options.console
-    line.accelerator = options.accel
-    line.memory = options.memory
-    line.processors = options.cpus
-    line.countsInstructions = options.icount
-    line.kernelOptions = options.append + (`guard` ? ["protection-keys=1"] : [])
-    line.withheldFeatures = without
-    line.sharesMemory = true
-    line.network = net
-    line.publishedPorts = publish
-    if print { Diagnostics.write(line.shellText) }
-
-    var machine = RunningMachine()
-    machine.name = name ?? MachineRegistration.name(for: programName)
-    machine.process = getpid()
-    machine.started = Int64(time(nil))
-    machine.memory = options.memory
-    machine.processors = options.cpus
-    machine.kernel = kernel
-    machine.libos = system
-    machine.programs = [MachineRegistration.name(for: programName)]
-    let registration = try MachineRegistration(machine, isNamed: name != nil)
-    // A command that is shown has to work by itself, without this machine's folder.
-    if !print, let registration { line.monitor = MachineRegistry.monitor(of: registration.machine.name) }
-    var session = try Session(
-      line,
-      SessionOptions(
-        programName: shown(programName), isVerbose: verbose, timeoutSeconds: options.timeout,
-        code: CodeFiles(libos: system, root: rootPath),
-        registration: registration))
-    switch session.run() {
-    case .exited(let status): return status
-    case .timedOut:
-      Diagnostics.say(
-        "\(shown(programName)) did not end within \(Self.seconds(options.timeout ?? 0)); the machine was stopped")
-      return Status.timeout
-    case .died(let explanation):
-      Diagnostics.say(explanation)
-      return Status.machine
-    case .interrupted(let signal):
-      chost_take_signal(signal)
-      return 128 + signal
-    case .outputClosed: return 128 + SIGPIPE
-    }
+    var program = GuestProgram(words: words)
+    if let libos { program.libos = Path(libos.utf8) } else { program.libos = try home.libos() }
+    program.isBare = bare
+    if let root { program.root = try GuestProgram.directory(root, called: "--root \(root)") }
+    program.workdir = workdir
+    program.environment = environment
+    if Terminal.bits() != 0, let terminal = getenv("TERM") { program.terminalType = String(cString: terminal) }
+    program.settings = settings()
+    return try launch.run(program)
   }
 
-  private func rootDirectory() throws(Failure) -> Path {
-    guard let root else { return [] }
-    var path = PathWalk.tidied(Path(root.utf8))
-    do throws(PathError) {
-      let walk = try PathWalk(root: [], path: path)
-      guard case .directory? = walk.steps.last else { throw .notDirectory(path) }
-      path = walk.resolved
-    } catch {
-      throw Failure(sentence: "--root \(root) is no directory", status: Status.usage)
-    }
-    return path
-  }
-
-  private func fileTree(_ program: Program?, _ root: Path) throws(Failure) -> FileTree {
-    var tree = FileTree()
-    if root.isEmpty {
-      tree.addSkeleton(withAccounts: true)
-      for path in program.map({ [$0.path] + $0.interpreters }) ?? [] {
-        do {
-          tree.addWalk(try PathWalk(root: [], path: path))
-        } catch {
-          throw Failure(sentence: "\(shown(path)) went away while it was packed", status: Status.machine)
-        }
-      }
-      if let workdir { tree.addDirectory(PathWalk.tidied([HostFile.slash] + Path(workdir.utf8))) }
-    } else {
-      try tree.addTree(root, limit: options.memory.bytes)
-      tree.addSkeleton(withAccounts: false)
-      if let first = tree.skipped.first {
-        let others = tree.skipped.count - 1
-        Diagnostics.say(
-          "not packed, as it is a device, a socket, a pipe or another file system: \(shown(root + first))"
-            + (others > 0 ? " and \(others) more like it" : ""))
-      }
-      if let workdir, !tree.contains(PathWalk.tidied([HostFile.slash] + Path(workdir.utf8))) {
-        throw Failure(
-          sentence: "--workdir \(workdir): there is no such directory in \(shown(root))", status: Status.usage)
-      }
-    }
-    return tree
-  }
-
-  private func settings() -> [StartCommand.Setting] {
+  private func settings() -> [(String, String)] {
     var settings: [(String, String)] = []
     if trace { settings.append(("trace", "1")) }
     if verbose { settings.append(("verbose", "1")) }
-    if let workdir {
-      settings.append(("workdir", shown(PathWalk.tidied([HostFile.slash] + Path(workdir.utf8)))))
-    }
     if `guard` { settings.append(("guard", "1")) }
     if let pager { settings.append(("pager", pager.rawValue)) }
     if let swap { settings.append(("swap", String(swap))) }
@@ -303,61 +232,7 @@ struct Run: ParsableCommand {
       settings.append(("rows", String(size.rows)))
       settings.append(("columns", String(size.columns)))
     }
-    if options.icount {
-      settings += Self.repeatable
-    } else {
-      var time = timespec()
-      clock_gettime(CLOCK_REALTIME, &time)
-      settings.append(("epoch", String(Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))))
-      var generator = SystemRandomNumberGenerator()
-      let digits = Array("0123456789abcdef".utf8)
-      let seed = (0..<64).map { _ in digits[Int(generator.next() & 15)] }
-      settings.append(("seed", shown(seed)))
-    }
-    return settings.map { .init(key: Array($0.0.utf8), value: Array($0.1.utf8)) }
-  }
-
-  /// The wall clock and random bytes of counted runs, which are then the same to the instruction.
-  static let repeatable = [("epoch", "1700000000000000000"), ("seed", String(repeating: "5a", count: 32))]
-
-  private func guestEnvironment() -> [[UInt8]] {
-    var variables: [(name: String, text: String)] = []
-    func set(_ text: String) {
-      let name = String(text.prefix { $0 != "=" })
-      variables.removeAll { $0.name == name }
-      variables.append((name, text))
-    }
-    set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    set("HOME=/root")
-    if Terminal.bits() != 0, let terminal = getenv("TERM") { set("TERM=" + String(cString: terminal)) }
-    for text in environment { set(text) }
-    return variables.map { Array($0.text.utf8) }
-  }
-
-  /// What the kernel, its ledgers and a first program's pages need beside the image.
-  private static let leastFreeMemory: UInt64 = 2 << 20
-
-  private func checkMemory(_ imageSize: UInt64, _ kernel: Path) throws(Failure) {
-    let kernelSize = (try? HostFile.facts(kernel).size) ?? 0
-    // A frame's record is 24 bytes of every 4096.
-    let needed = (imageSize + kernelSize + Self.leastFreeMemory) / 4096 * (4096 + 24)
-    guard needed <= options.memory.bytes else {
-      throw Failure(
-        sentence: "too little memory: \(options.memory.inMebibytes), but the program and its files alone need "
-          + "\(Memory(bytes: needed).inMebibytes); give more with --memory",
-        status: Status.machine)
-    }
-  }
-
-  private static func keptImagePath() -> Path {
-    var folder = "/tmp"
-    if let value = getenv("TMPDIR"), value.pointee != 0 { folder = String(cString: value) }
-    return Path("\(folder)/apus-\(getpid()).image".utf8)
-  }
-
-  private static func seconds(_ value: Double) -> String {
-    let text = value == value.rounded() ? String(Int64(value)) : String(value)
-    return text == "1" ? "1 second" : "\(text) seconds"
+    return settings
   }
 }
 

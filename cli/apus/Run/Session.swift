@@ -17,6 +17,8 @@ struct SessionOptions {
   var code = CodeFiles()
   /// How other commands find the machine; nil: they do not.
   var registration: MachineRegistration?
+  /// The names of several programs, by which their lines are labelled; nil: there is one, and its bytes are passed on.
+  var labels: [String]?
 }
 
 /// How the machine's program ended.
@@ -56,6 +58,7 @@ struct Session: ~Copyable {
   private var result: Outcome?
   private let registration: MachineRegistration?
   private let control: ControlServer
+  private var lines: ProgramLines?
   private var written = OutputMemory(limit: 256 << 10)
 
   private static let queueLimit = 256 << 10
@@ -74,6 +77,10 @@ struct Session: ~Copyable {
     control = ControlServer(listener: registration?.listener ?? -1)
     self.options = options
     crashes = CrashReader(options.code)
+    if let labels = options.labels {
+      lines = ProgramLines(labels)
+      inputEnded = true
+    }
     if let seconds = options.timeoutSeconds {
       deadline = Self.now() + UInt64(seconds * 1e9)
     }
@@ -173,10 +180,10 @@ struct Session: ~Copyable {
 
   private mutating func take(_ record: ConsoleRecord) {
     switch record.stream {
-    case .output:
-      toOutput.append(record.payload)
-      remember(record.payload)
-    case .error: queueError(record.payload)
+    case .output, .error: takeOutput(record)
+    case .program: takeProgram(record)
+    // Of several programs the start environment says how they ended.
+    case .exit where lines != nil && record.account != 1: break
     case .exit:
       var bits: UInt32 = 0
       for (index, byte) in record.payload.prefix(4).enumerated() { bits |= UInt32(byte) << UInt32(index * 8) }
@@ -185,8 +192,8 @@ struct Session: ~Copyable {
       if exitDeadline == nil { exitDeadline = Self.now() + Self.powerOffNanoseconds }
     case .notice:
       noticed = true
-      sayLines(record.payload, prefix: "apus: ")
-    case .trace: sayLines(record.payload, prefix: "")
+      sayLines(record.payload, prefix: "apus: " + (lines?.name(record.account).map { $0 + ": " } ?? ""))
+    case .trace: sayLines(record.payload, prefix: lines?.name(record.account).map { $0 + " | " } ?? "")
     case .log:
       let lines = log.add(record.payload)
       if options.isVerbose { for line in lines { say(line) } }
@@ -197,44 +204,65 @@ struct Session: ~Copyable {
     }
   }
 
+  private mutating func takeOutput(_ record: ConsoleRecord) {
+    let isError = record.stream == .error
+    guard let bytes = lines?.add(record.payload, of: record.account, error: isError) else {
+      queue(record.payload, error: isError, of: options.programName)
+      return
+    }
+    if !bytes.isEmpty { queue(bytes, error: isError, of: lines?.name(record.account) ?? "") }
+  }
+
+  private mutating func takeProgram(_ record: ConsoleRecord) {
+    guard record.account == 1, let news = lines?.take(record.payload) else { return }
+    for isError in [false, true] {
+      guard let bytes = lines?.flush(news.account, error: isError), !bytes.isEmpty else { continue }
+      queue(bytes, error: isError, of: lines?.name(news.account) ?? "")
+    }
+    if let sentence = news.sentence { say("apus: " + sentence) }
+  }
+
   private mutating func sayLines(_ payload: ArraySlice<UInt8>, prefix: String) {
     for line in payload.split(separator: 0x0a) where !line.isEmpty {
       let text = shown(line)
-      say(text.hasPrefix(prefix) ? text : prefix + text)
+      say(text.hasPrefix(prefix) ? text : prefix + (text.hasPrefix("apus: ") ? String(text.dropFirst(6)) : text))
     }
   }
 
   /// Queues a line of ours behind what the program wrote to standard error.
   private mutating func say(_ line: String) {
-    queueError(Array((line + (isRaw ? "\r\n" : "\n")).utf8))
+    queue(Array((line + (isRaw ? "\r\n" : "\n")).utf8), error: true, of: options.programName)
   }
 
-  private mutating func queueError(_ bytes: some Collection<UInt8>) {
-    if streamsAreOne { toOutput.append(bytes) } else { toError.append(bytes) }
-    remember(bytes)
+  private mutating func queue(_ bytes: some Collection<UInt8>, error: Bool, of program: String) {
+    if error && !streamsAreOne { toError.append(bytes) } else { toOutput.append(bytes) }
+    // Kept for those who ask.
+    guard registration != nil else { return }
+    written.append(bytes, of: program)
+    control.tell(bytes, of: program)
   }
 
   // MARK: other commands
 
-  /// Keeps what was written for those who ask.
-  private mutating func remember(_ bytes: some Collection<UInt8>) {
-    guard registration != nil else { return }
-    written.append(bytes, of: options.programName)
-    control.tell(bytes, of: options.programName)
-  }
-
   private mutating func answerRequests(_ entries: ArraySlice<pollfd>) {
     var isStopped = false
+    var stopped: [UInt8] = []
     control.step(entries, memory: written) { request in
       switch request.verb {
       case "logs", "follow": return nil
-      case "programs": return options.programName + "\n"
+      case "programs": return lines?.states ?? ""
       case "stop":
-        isStopped = true
+        if let program = request.program, let lines {
+          guard let account = lines.account(of: program) else { return "there is no program \(program)\n" }
+          stopped.append(account)
+        } else {
+          isStopped = true
+        }
         return "ok\n"
       default: return "there is no request \(request.verb)\n"
       }
     }
+    for account in stopped { toMachine.append(.signal, account: account, [UInt8(SIGTERM)]) }
     if isStopped { result = .interrupted(signal: SIGTERM) }
   }
 
@@ -343,7 +371,7 @@ struct Session: ~Copyable {
   }
 
   private mutating func makeTerminalRaw() {
-    guard isatty(0) == 1, tcgetpgrp(0) == getpgrp(), chost_terminal_raw(0) == 0 else { return }
+    guard lines == nil, isatty(0) == 1, tcgetpgrp(0) == getpgrp(), chost_terminal_raw(0) == 0 else { return }
     isRaw = true
     Diagnostics.lineEnd = "\r\n"
   }
@@ -374,6 +402,10 @@ struct Session: ~Copyable {
 
   private mutating func conclude() {
     for line in log.flush() where options.isVerbose { say(line) }
+    for isError in [false, true] {
+      guard let bytes = lines?.flushAll(error: isError), !bytes.isEmpty else { continue }
+      queue(bytes, error: isError, of: "")
+    }
     if let exitStatus {
       explainSignal(exitStatus)
       result = .exited(exitStatus)
@@ -390,7 +422,7 @@ struct Session: ~Copyable {
       SIGILL: "illegal instruction", SIGTRAP: "trap", SIGABRT: "abort", SIGBUS: "bus error",
       SIGFPE: "arithmetic error", SIGSEGV: "segmentation fault", SIGSYS: "bad system call",
     ]
-    guard !noticed, status > 128, let cause = causes[status - 128] else { return }
+    guard lines == nil, !noticed, status > 128, let cause = causes[status - 128] else { return }
     say("apus: \(options.programName) ended with status \(status), that of signal \(status - 128) (\(cause))")
   }
 

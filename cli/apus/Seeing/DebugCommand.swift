@@ -29,7 +29,8 @@ struct DebugCommand: ParsableCommand {
       throw Failure(
         sentence: "gdb is missing; on Debian and Ubuntu install it with: apt-get install gdb", status: Status.notFound)
     }
-    let socket = MachineRegistry.file("gdb", of: entry.name)
+    // A new one each time: the emulator removes the last one's name when it opens the next.
+    let socket = MachineRegistry.file("gdb.\(getpid())", of: entry.name)
     guard socket.count < 108, !socket.contains(0x2c) else {
       throw Failure(
         sentence: "the path \(shown(socket)) is too long for a socket; set XDG_RUNTIME_DIR to a shorter one",
@@ -37,7 +38,6 @@ struct DebugCommand: ParsableCommand {
     }
     do {
       let monitor = try EmulatorMonitor(entry: entry)
-      _ = HostFile.withPath(socket) { unlink($0) }
       try monitor.command("gdbserver unix:\(shown(socket)),server=on,wait=off")
     }
     let kernel = entry.kernel.isEmpty ? try home.kernel() : entry.kernel

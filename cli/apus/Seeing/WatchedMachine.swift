@@ -38,7 +38,8 @@ struct WatchedMachine {
       memory = try MachineMemory(path: Path(file.utf8))
     } else {
       let machine = try Self.find(options.machine)
-      guard let file = machine.memoryFile.isEmpty ? Self.sharedMemory(of: machine.emulator) : machine.memoryFile else {
+      let shared = Self.wait(for: machine.emulator) { Self.sharedMemory(of: machine.emulator) }
+      guard let file = machine.memoryFile.isEmpty ? shared : machine.memoryFile else {
         throw Failure(sentence: "the machine \(machine.name) shares no memory", status: Status.machine)
       }
       name = machine.name
@@ -51,16 +52,7 @@ struct WatchedMachine {
       names = programs.merging([UInt16(APUS_ACCOUNT_REVOKED): "taken by force"]) { own, _ in own }
       memory = try MachineMemory(path: file)
     }
-    // A machine that was just started is given the time to boot.
-    let start = SeeingClock.milliseconds()
-    var found = InformationPages(memory)
-    while found == nil, emulator != 0, SeeingClock.milliseconds() - start < Self.bootMilliseconds,
-      kill(emulator, 0) == 0
-    {
-      usleep(20_000)
-      found = InformationPages(memory)
-    }
-    guard let pages = found else {
+    guard let pages = Self.wait(for: emulator, { [memory] in InformationPages(memory) }) else {
       throw Failure(
         sentence: "the machine \(name) has no tables of the kernel's in its memory: it has not booted",
         status: Status.machine)
@@ -68,7 +60,19 @@ struct WatchedMachine {
     self.pages = pages
   }
 
-  private static let bootMilliseconds = 3000
+  /// What is there once a machine that was just started has booted; nil if that does not come, or the machine goes.
+  private static func wait<Value>(for emulator: pid_t, _ look: () -> Value?) -> Value? {
+    let start = SeeingClock.milliseconds()
+    while true {
+      if let value = look() { return value }
+      guard emulator != 0, kill(emulator, 0) == 0, SeeingClock.milliseconds() - start < bootMilliseconds else {
+        return nil
+      }
+      usleep(20_000)
+    }
+  }
+
+  private static let bootMilliseconds = 10_000
 
   /// Reads who owns what.
   func read() throws(Failure) -> MachineState {

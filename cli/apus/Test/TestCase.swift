@@ -25,6 +25,8 @@ struct TestCase {
     case script
     /// Only directives: `program` names what runs.
     case manifest
+    /// A manifest: several programs on one machine.
+    case programs
     /// Sent to and expected from a program at a terminal.
     case terminal
   }
@@ -32,7 +34,7 @@ struct TestCase {
   static let keys: Set<String> = [
     "program", "arguments", "long-arguments", "stdin", "stdout", "stdout-has", "stderr-has", "status",
     "compare", "timeout", "memory", "machine", "needs", "long", "tools", "shell", "flags", "libos",
-    "option", "env", "cpus", "icount", "append", "beside",
+    "option", "env", "cpus", "icount", "append", "source", "file", "host", "programs", "keeps", "beside",
   ]
 
   /// Reads a case; nil for a file that is none.
@@ -68,6 +70,7 @@ struct TestCase {
     case "c", "S": .source
     case "sh": .script
     case "case": .manifest
+    case "yaml": .programs
     case "terminal": .terminal
     default: nil
     }

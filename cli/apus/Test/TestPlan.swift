@@ -60,9 +60,50 @@ struct TestPlan {
     case .manifest, .terminal:
       guard let program = testCase.value("program") else { throw NotRun(reason: "it names no program") }
       return [try run(testCase, testCase.name, [program] + testCase.arguments(long: isLong))]
+    case .programs: return [try programsRun(testCase)]
     case .script:
       return try scriptRuns(testCase)
     }
+  }
+
+  /// A manifest, run in a folder of its own with the programs and files that it names beside it.
+  private func programsRun(_ testCase: TestCase) throws(NotRun) -> TestRun {
+    let place = folder + Path("/work/\(flat(testCase.name))".utf8)
+    guard makeFolder(place, emptied: true) else { throw NotRun(reason: "\(shown(place)) cannot be made") }
+    let source = folderOf(testCase.file)
+    func bring(_ path: String, as name: String) throws(NotRun) {
+      guard copy(path, to: place + Path("/\(name)".utf8)) else { throw NotRun(reason: "\(path) cannot be copied") }
+    }
+    for name in testCase.values("source").flatMap({ Words.split($0) }) {
+      let file = PathWalk.tidied(source + Path("/\(name)".utf8))
+      guard let made = try? TestCase(file: file, below: home.path) else {
+        throw NotRun(reason: "\(name) is no program")
+      }
+      try bring(shown(try build(made)), as: lastComponent(made.name))
+    }
+    for name in testCase.values("file").flatMap({ Words.split($0) }) {
+      try bring(shown(PathWalk.tidied(source + Path("/\(name)".utf8))), as: lastComponent(name))
+    }
+    let manifest = "manifest.yaml"
+    try bring(shown(testCase.file), as: manifest)
+    var options = ["run", "--verbose", "--timeout", String(testCase.timeoutSeconds), "--manifest", manifest]
+    if testCase.isSet("icount") { options.append("--icount") }
+    var environment = ["PATH=" + (getenv("PATH").map { String(cString: $0) } ?? Self.guestPath)]
+    environment += ["APUS_HOME=" + shown(home.path)]
+    for name in ["APUS_QEMU", "TMPDIR", "XDG_RUNTIME_DIR"] {
+      if let value = getenv(name) { environment.append("\(name)=\(String(cString: value))") }
+    }
+    let machine = TestCommand(
+      arguments: [shown(home.path) + "/build/apus"] + options, environment: environment, directory: place, input: nil,
+      timeoutSeconds: testCase.timeoutSeconds + 30)
+    var host: TestCommand?
+    if var words = testCase.value("host").map({ Words.split($0) }), !words.isEmpty {
+      words[0] = try staticProgram(words[0])
+      host = TestCommand(
+        arguments: words, environment: ["PATH=/bin", "HOME=/root"] + testCase.values("env"), directory: place,
+        input: nil, timeoutSeconds: testCase.timeoutSeconds)
+    }
+    return TestRun(name: testCase.name, testCase: testCase, host: host, machine: machine)
   }
 
   private mutating func scriptRuns(_ testCase: TestCase) throws(NotRun) -> [TestRun] {

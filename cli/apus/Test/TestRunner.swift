@@ -136,12 +136,21 @@ struct TestRunner {
     guard !result.timedOut else { return failure("it did not end in time, nor did apus run") }
     if let host {
       if host.timedOut { return .notRun("the host did not finish it in time") }
-      guard result.status == host.status else {
+      guard testCase.kind == .programs || result.status == host.status else {
         return failure(
           "status \(result.status) where the host has \(host.status)\n"
             + (Self.difference(host.output, result.output) ?? ""))
       }
-      if let difference = Self.difference(host.output, result.output) { return failure(difference) }
+      for (name, output) in Self.outputs(testCase, result.output) {
+        if let difference = Self.difference(host.output, output) { return failure(name + difference) }
+      }
+    }
+    for promise in testCase.values("keeps") {
+      if let reason = Self.brokenPromise(promise, result.error) { return failure(reason) }
+    }
+    if testCase.value("beside") != nil, result.status == Self.mayNot {
+      let words = shown(result.error.suffix(200)).split(separator: "\n").last
+      return .notRun(words.map { String($0) } ?? "it may not be run here")
     }
     if testCase.value("beside") != nil, result.status == Self.mayNot {
       let words = shown(result.error.suffix(200)).split(separator: "\n").last
@@ -164,6 +173,42 @@ struct TestRunner {
       return failure("its standard error lacks: \(text)")
     }
     return .passed
+  }
+
+  /// What is compared with the host's output: all of it, or the lines of each of several programs without their labels.
+  private static func outputs(_ testCase: TestCase, _ output: [UInt8]) -> [(String, [UInt8])] {
+    guard let names = testCase.value("programs") else { return [("", output)] }
+    let lines = output.split(separator: 0x0a, omittingEmptySubsequences: false)
+    return Words.split(names).map { name in
+      let label = Array("\(name) | ".utf8)
+      return (name + ": ", lines.filter { $0.starts(with: label) }.flatMap { $0.dropFirst(label.count) + [0x0a] })
+    }
+  }
+
+  /// Whether a program had the part of its CPU that its contract promises, within 2 %, and no period was missed.
+  ///
+  /// - Parameters:
+  ///   - promise: The program and its part in per cent.
+  ///   - log: What the start environment told at the end.
+  /// - Returns: What is wrong; nil if nothing is.
+  private static func brokenPromise(_ promise: String, _ log: [UInt8]) -> String? {
+    let words = Words.split(promise)
+    guard words.count == 2, let percent = Double(words[1]) else {
+      return "keeps takes a program and a part: \(promise)"
+    }
+    let start = "\(words[0]): contract used "
+    guard let line = shown(log).split(separator: "\n").last(where: { $0.hasPrefix(start) }) else {
+      return "nothing was told of the contract of \(words[0])"
+    }
+    let numbers = line.split { !$0.isNumber }.compactMap { Double($0) }.suffix(4)
+    guard numbers.count == 4, let used = numbers.first, numbers[numbers.startIndex + 1] > 0 else {
+      return "no numbers in: \(line)"
+    }
+    let part = used / numbers[numbers.startIndex + 1] * 100
+    guard abs(part - percent) <= percent * 0.02, numbers[numbers.startIndex + 2] == 0 else {
+      return "\(words[0]) had \(part) % of its CPU where its contract promises \(percent) %: \(line)"
+    }
+    return nil
   }
 
   /// How a program beside the machine says that it may not do here what it has to.

@@ -38,8 +38,9 @@ enum FaultOutcome {
 extension AddressSpace {
   /// How many pages of a file are mapped at one fault.
   private static var fileWindow: UInt64 { 16 << 12 }
-  /// How many fresh pages a sequential touch brings at most, and how many must be free for it.
-  private static var freshRun: Int { 4 }
+  /// How many fresh pages a sequential touch brings, at first and at most, and how many must be free for it.
+  static var freshRun: Int { 4 }
+  private static var freshRunLimit: Int { 16 }
   private static var freshReserve: Int { 256 }
 
   /// Makes an access possible, if the regions allow it.
@@ -52,6 +53,8 @@ extension AddressSpace {
       // Whatever may be written or executed may be read on x86.
       guard access == .read, protection != .none else { return .forbidden }
     }
+    // Making room for it must not take the page itself.
+    if let paged { paged.pager.promise(page, page + 4096) }
     let entry = PageTable.entry(at: page)
     do {
       if entry & PageTable.present == 0 {
@@ -99,7 +102,7 @@ extension AddressSpace {
     }
   }
 
-  /// Maps a zeroed page, and a few more when the application walks upwards.
+  /// Maps a zeroed page, and a few more when the application walks upwards: the longer it does, the more.
   private func bringFresh(_ page: UInt64, _ index: Int) throws(OutOfMemory) {
     let bits = regions[index].entryBits | AddressSpace.owned
     var count = 1
@@ -107,15 +110,17 @@ extension AddressSpace {
       PageTable.entry(at: page - 4096) & PageTable.present != 0,
       Page.freeCount > AddressSpace.freshReserve, !hasPagesAway
     {
+      freshRun = page == freshEnd ? min(freshRun * 2, AddressSpace.freshRunLimit) : AddressSpace.freshRun
       let table = PageTable.table(at: page)
       let base = page & ~0x1f_ffff
       let end = min(
-        regions[index].end, base + 0x20_0000, page + UInt64(AddressSpace.freshRun) << 12)
+        regions[index].end, base + 0x20_0000, page + UInt64(freshRun) << 12)
       while page + UInt64(count) << 12 < end,
         table.load(Int((page - base) >> 12) * 8 + count * 8, as: UInt64.self) == 0
       {
         count += 1
       }
+      freshEnd = page + UInt64(count) << 12
     }
     guard let first = AddressSpace.takePage(zeroed: true) else { throw OutOfMemory() }
     if paged != nil { for offset in 0..<count { noteBrought(page + UInt64(offset) << 12) } }

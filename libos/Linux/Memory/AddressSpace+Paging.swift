@@ -4,14 +4,20 @@
 import ApusRuntime
 import ApusUnix
 
+/// A page that one address space has given up and others may have.
+struct SharedPage {
+  let address: UInt64
+  let frame: UInt32
+  /// Its slot at the page server; nil: what a first touch brings is the same.
+  let slot: UInt32?
+}
+
 /// What an address space knows of its pages that are away; there is one only in a family with a pager.
 final class PagedMemory {
   let pager: Pager
   /// Which page goes next.
   let policy: PageReplacement
   var swapped = SwappedPages()
-  /// How many pages of the last batch found room.
-  var lastSent = 0
 
   init(_ pager: Pager) {
     self.pager = pager
@@ -24,8 +30,8 @@ extension AddressSpace: ResidentPages {
 
   /// Whether a page could go: present, not a file's own, and not promised to a call.
   ///
-  /// One that relatives have too, after a fork, is free when the last of them has given it up. While a fork is going
-  /// on such a page may be on its way to the child.
+  /// One that relatives have too, after a fork, goes for all of them. While a fork is going on such a page may be on its
+  /// way to the child.
   private func couldGo(_ page: UInt64, _ entry: UInt64) -> Bool {
     let mine = PageTable.present | AddressSpace.owned
     return entry & mine == mine && (!isForking || Page(frame: PageTable.frame(of: entry)).referenceCount == 1)
@@ -67,6 +73,20 @@ extension AddressSpace: ResidentPages {
   private struct Leaving {
     let page: UInt64
     let entry: UInt64
+    /// It was in no page table: mprotect had made it inaccessible.
+    let wasHidden: Bool
+  }
+
+  /// The next page that goes: what nobody can use goes before what the policy chooses.
+  private func nextToGo(_ paged: PagedMemory) -> Leaving? {
+    if !isForking, let page = hidden.popLast() {
+      return Leaving(page: page.address, entry: page.entry, wasHidden: true)
+    }
+    guard let page = paged.policy.victim(among: self) else { return nil }
+    let entry = PageTable.entry(at: page)
+    // Whoever touches it from here on waits for this to end.
+    PageTable.unmap(root: root, at: page, count: 1)
+    return Leaving(page: page, entry: entry, wasHidden: false)
   }
 
   /// Makes pages free; this address space has to be the current one.
@@ -76,47 +96,103 @@ extension AddressSpace: ResidentPages {
     guard let paged else { return 0 }
     Exclusive.begin()
     defer { Exclusive.end() }
-    var freed = 0
-    while freed < count {
+    var gone = GonePages()
+    while gone.count < count {
       var leaving: [Leaving] = []
-      let before = freed
-      while freed + leaving.count < count, leaving.count < PageServer.batch,
-        let page = paged.policy.victim(among: self)
-      {
-        let entry = PageTable.entry(at: page)
-        // Whoever touches it from here on waits for this to end.
-        PageTable.unmap(root: root, at: page, count: 1)
-        if canBeMadeAgain(page, Page(frame: PageTable.frame(of: entry))) {
-          Page(frame: PageTable.frame(of: entry)).release()
+      let before = gone.count
+      while gone.count + leaving.count < count, leaving.count < PageServer.batch, let next = nextToGo(paged) {
+        let page = Page(frame: PageTable.frame(of: next.entry))
+        if canBeMadeAgain(next.page, page) {
+          gone.add(next.page, page, slot: nil)
           pager.countDropped()
-          freed += 1
         } else {
-          PageServer.window(leaving.count).copy(Page(frame: PageTable.frame(of: entry)).bytes)
-          leaving.append(Leaving(page: page, entry: entry))
+          PageServer.window(leaving.count).copy(page.bytes)
+          leaving.append(next)
         }
       }
-      guard send(leaving, paged) == leaving.count else { return freed + paged.lastSent }
-      freed += leaving.count
-      if freed == before { return freed }
+      let all = send(leaving, paged, &gone)
+      if !all || gone.count == before { break }
+    }
+    return gone.freed + pager.withdraw(gone.shared, from: self)
+  }
+
+  /// Has the pages in the window kept, and puts back those for which there is no room.
+  ///
+  /// - Returns: Whether there was room for all.
+  private func send(_ leaving: [Leaving], _ paged: PagedMemory, _ gone: inout GonePages) -> Bool {
+    let kept = leaving.isEmpty ? [] : paged.pager.keep(leaving.count)
+    for index in 0..<leaving.count {
+      let next = leaving[index]
+      if index < kept.count {
+        paged.swapped.insert(next.page, kept[index])
+        gone.add(next.page, Page(frame: PageTable.frame(of: next.entry)), slot: kept[index])
+      } else if next.wasHidden {
+        hidden.append(HiddenPage(address: next.page, entry: next.entry))
+      } else {
+        // Its table is there: nothing was taken from it meanwhile.
+        try? PageTable.write(root: root, at: next.page, entry: next.entry & ~4)
+      }
+    }
+    return kept.count == leaving.count
+  }
+
+  // MARK: Pages of relatives
+
+  /// Pages that an address space has given up.
+  private struct GonePages {
+    /// How many came free.
+    var freed = 0
+    /// Those that relatives still have.
+    var shared: [SharedPage] = []
+    var count: Int { freed + shared.count }
+
+    /// Ends the address space's reference.
+    mutating func add(_ address: UInt64, _ page: Page, slot: UInt32?) {
+      if page.referenceCount == 1 {
+        freed += 1
+      } else {
+        shared.append(SharedPage(address: address, frame: page.frame, slot: slot))
+      }
+      page.release()
+    }
+  }
+
+  /// Gives up pages that a relative has given up, where they are the same here; this address space has to be the
+  /// current one.
+  ///
+  /// - Returns: How many came free.
+  func withdraw(_ pages: [SharedPage]) -> Int {
+    guard let paged, !isForking else { return 0 }
+    var freed = 0
+    for shared in pages where has(shared) {
+      let page = Page(frame: shared.frame)
+      if let slot = shared.slot {
+        guard paged.pager.retain(slot) else { continue }
+        paged.swapped.insert(shared.address, slot)
+      } else {
+        guard canBeMadeAgain(shared.address, page) else { continue }
+      }
+      if let index = hiddenIndex(of: shared) {
+        hidden.remove(at: index)
+      } else {
+        PageTable.unmap(root: root, at: shared.address, count: 1)
+      }
+      if page.referenceCount == 1 { freed += 1 }
+      page.release()
     }
     return freed
   }
 
-  /// Has the pages in the window kept, and puts back those for which there is no room.
-  private func send(_ leaving: [Leaving], _ paged: PagedMemory) -> Int {
-    let kept = leaving.isEmpty ? [] : paged.pager.keep(leaving.count)
-    for index in 0..<leaving.count {
-      let page = Page(frame: PageTable.frame(of: leaving[index].entry))
-      if index < kept.count {
-        paged.swapped.insert(leaving[index].page, kept[index])
-        page.release()
-      } else {
-        // Its table is there: nothing was taken from it meanwhile.
-        try? PageTable.write(root: root, at: leaving[index].page, entry: leaving[index].entry & ~4)
-      }
-    }
-    paged.lastSent = kept.count
-    return kept.count
+  /// Whether a relative's page is here at the same address, and could go.
+  private func has(_ shared: SharedPage) -> Bool {
+    guard let index = index(of: shared.address), !regions[index].isShared else { return false }
+    let entry = PageTable.entry(at: shared.address)
+    if entry == 0 { return hiddenIndex(of: shared) != nil }
+    return PageTable.frame(of: entry) == shared.frame && couldGo(shared.address, entry)
+  }
+
+  private func hiddenIndex(of shared: SharedPage) -> Int? {
+    hidden.firstIndex { $0.address == shared.address && PageTable.frame(of: $0.entry) == shared.frame }
   }
 
   /// Whether a page's contents are what a first touch would bring.

@@ -41,6 +41,9 @@ final class AddressSpace {
   /// Pages that mprotect made inaccessible: the processor cannot keep them in an entry that is not present.
   var hidden: [HiddenPage] = []
   private var lastFound = 0
+  /// Where the last run of fresh pages ended, and how long it was to be.
+  var freshEnd: UInt64 = 0
+  var freshRun = AddressSpace.freshRun
   /// Pages that a fork copied at once for this child.
   var copies: [PageCopy] = []
   /// A fork has given this child its pages below this address.

@@ -59,7 +59,7 @@ final class Pager {
   // MARK: Answering
 
   /// What page tables and the LibOS's heap may take meanwhile, beside the pool.
-  private static var tableReserve: Int { 48 }
+  private static var tableReserve: Int { 128 }
 
   private func serve() -> Never {
     while true {
@@ -74,12 +74,16 @@ final class Pager {
     }
   }
 
-  /// Gives back what is taken beyond the level before the kernel looks: what no eviction could spare.
+  /// Gives back what is taken meanwhile before the kernel looks.
+  ///
+  /// That is what no eviction could spare, such as page tables and stacks of new processes. What the kernel takes by
+  /// force may be the LibOS's own, so there is always room left.
   private func keepLevel(until deadline: UInt64) {
     let step = Clock.ticks(afterNanoseconds: 2_000_000) &- Clock.ticks
     while Clock.ticks < deadline {
-      let excess = Execution.outstandingFrames
-      if excess > 0 { giveBack(excess + Pager.tableReserve) }
+      if let excess = Execution.outstandingFrames, excess > -Pager.tableReserve / 2 {
+        giveBack(excess + Pager.tableReserve)
+      }
       Execution.suspendForRevocation(deadline: min(deadline, Clock.ticks &+ step))
       if Execution.hasRevocationRequest { return }
     }
@@ -104,12 +108,37 @@ final class Pager {
     }
   }
 
-  /// Has an execution in another address space choose victims there; nobody else runs LibOS code meanwhile.
+  /// Has an execution in another address space choose victims there.
   private func evict(_ count: Int, from memory: AddressSpace) -> Int {
+    inside(memory) { self.evictHere(count, memory) }
+  }
+
+  /// Takes pages that an address space has given up from its relatives, too: a frame is free when none has it.
+  ///
+  /// - Parameters:
+  ///   - pages: The pages; their frames are in use.
+  ///   - memory: Who gave them up.
+  /// - Returns: How many came free.
+  func withdraw(_ pages: [SharedPage], from memory: AddressSpace) -> Int {
+    var left = pages
+    var freed = 0
+    var seen: [UInt32] = [memory.root]
+    for process in family.processes {
+      guard !left.isEmpty else { break }
+      guard let relative = process.mainThread?.memory, !seen.contains(relative.root) else { continue }
+      seen.append(relative.root)
+      freed += inside(relative) { self.withdrawHere(left, relative) }
+      left.removeAll { Page(frame: $0.frame).referenceCount == 0 }
+    }
+    return freed
+  }
+
+  /// Runs in another address space; nobody else runs LibOS code meanwhile.
+  private func inside(_ memory: AddressSpace, _ work: @escaping () -> Int) -> Int {
     let asking = Execution.current
     var result: Int?
     let helper = Execution.startSystem(in: memory.root) {
-      result = self.evictHere(count, memory)
+      result = work()
       Exclusive.hand(to: asking)
       asking.wake()
       Execution.exitCurrent(handOffTo: asking)
@@ -124,6 +153,9 @@ final class Pager {
 
   /// A function of its own, so that nothing on its stack keeps objects alive when the execution ends.
   @inline(never) private func evictHere(_ count: Int, _ memory: AddressSpace) -> Int { memory.evict(count, self) }
+  @inline(never) private func withdrawHere(_ pages: [SharedPage], _ memory: AddressSpace) -> Int {
+    memory.withdraw(pages)
+  }
 
   /// Makes pages free in the running execution's own address space: who needs them pays for them.
   private func makeRoom(_ count: Int) -> Bool {
@@ -202,7 +234,10 @@ struct PagerTrial {
 func startPager(_ family: Family, _ command: StartCommand) {
   guard let name = command.setting("pager"), let policy = PageReplacementPolicy(name: name) else { return }
   let limit = command.number("swap") ?? UInt64(Page.totalCount / 4)
-  if !PageServer.start(frames: limit) { notice(ascii("apus: the page server could not be started")) }
+  if !PageServer.start(frames: limit) {
+    notice(ascii("apus: the page server could not be started, so there is no pager; it needs more --memory"))
+    return
+  }
   let pager = Pager(family, policy: policy, slotLimit: Int(min(limit, 1 << 24)))
   guard pager.start() else { return }
   family.pager = pager

@@ -5,7 +5,7 @@
 // apus: memory: 64M
 // apus: status: 125
 // apus: stdout-has: the word is written\n
-// apus: stderr-has: fault in the LibOS
+// apus: stderr-has: inside its LibOS
 // apus: timeout: 120
 
 #include <stdint.h>

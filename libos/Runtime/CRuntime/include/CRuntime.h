@@ -16,6 +16,9 @@
 #define UA_MASK 0x240           /* extended state components, low and high half */
 #define UA_PANICKED 0x248
 #define UA_FOREIGN_FLAGS_ADDRESS 0x250 /* where APUS_UA_FOREIGN_FLAGS lies: POPF takes them from there */
+#define UA_WAIT_WORD 0x258      /* suspended: what it waits for, as in runtime_suspend; 1: nothing */
+#define UA_WAIT_VALUE 0x260
+#define UA_WAIT_DEADLINE 0x268
 #define UA_ANSWERS_ON 0x278     /* nonzero: constant answers are served */
 #define UA_ANSWERS 0x280        /* answers[9]; number 0 is not used */
 #define UA_VECTORS 0x400        /* XSAVE area, 3,072 bytes */
@@ -119,15 +122,17 @@ RUNTIME_ADDRESS_OF(runtime_system_start)
 RUNTIME_ADDRESS_OF(runtime_start_stack)
 
 /* Static memory of the LibOS (Memory.c). */
-extern uint64_t runtime_frame_list[512], runtime_scratch[512], runtime_zeros[512], runtime_heap_lists[96];
+extern uint64_t runtime_frame_list[512], runtime_scratch[512], runtime_heap_lists[96];
 APUS_INLINE void *_Nonnull runtime_heap_lists_address(void) { return runtime_heap_lists; }
 APUS_INLINE void *_Nonnull runtime_frame_list_address(void) { return runtime_frame_list; }
 APUS_INLINE void *_Nonnull runtime_scratch_address(void) { return runtime_scratch; }
-APUS_INLINE uint64_t runtime_zeros_address(void) { return (uint64_t)(uintptr_t)runtime_zeros; }
 
 /* Saves what a LibOS function keeps, then sleeps (word, value, deadline, target) or, with word 1, yields to the target.
  * Returns when the execution goes on. */
 void runtime_suspend(uint64_t word, uint64_t value, uint64_t deadline, uint64_t target);
+
+/* The same for any of up to four words: a list of struct apus_wait. */
+void runtime_suspend_any(const struct apus_wait *_Nonnull list, uint64_t count, uint64_t deadline, uint64_t target);
 
 /* Transfer.S */
 struct runtime_message {
