@@ -36,6 +36,23 @@ func pagesRelease(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   return released.count
 }
 
+/// `pagesPromote(cap, root, address)`.
+func pagesPromote(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  let account = try account(of: capability)
+  let promoted = try kernel.tables.promote(at: a.a2, root: a.a1, account: account, by: capability)
+  perform(promoted.maintenance, account: account)
+  return UInt64(promoted.table)
+}
+
+/// `pagesDemote(cap, table)`.
+func pagesDemote(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  let capability = try ownCapability(a.a0)
+  let account = try account(of: capability)
+  perform(try kernel.tables.demote(a.a1, account: account, by: capability), account: account)
+  return 0
+}
+
 /// With several CPUs: opens the next flush epoch, for frames that are given back before the others are asked to forget
 /// them.
 private func beginFlush() -> UInt32 {

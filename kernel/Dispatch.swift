@@ -63,6 +63,8 @@ func garbage(_ argument: UInt64) -> SystemCallError {
   case .pagesProtect: return try pagesProtect(a)
   case .pagesFill: return try pagesFill(a)
   case .pagesRelease: return try pagesRelease(a)
+  case .pagesPromote: return try pagesPromote(a)
+  case .pagesDemote: return try pagesDemote(a)
   case .yield: return try yield(a)
   case .sleep: return try sleep(a)
   // Transfer.S has taken these on their way here: only there are the registers that are the message.
@@ -171,26 +173,6 @@ private func yield(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   ThisProcessor.environment.value.slices_donated &+= 1
   accountTime()
   runDirected(to: target)
-}
-
-private func sleep(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  drainInPassing()
-  var word: UInt64 = 0
-  if a.a0 != 0 {
-    guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { throw garbage(a.a0) }
-    word = physical
-  }
-  let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
-  if word != 0, PhysicalMemory.word(word) != a.a1 { return 1 }
-  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return 1 }
-  if word != 0 { try pinWord(word) }
-  kernel.environments.sleep(here.current, word: word, value: a.a1, deadline: a.a2)
-  accountTime()
-  if let target {
-    ThisProcessor.environment.value.slices_donated &+= 1
-    runDirected(to: target)
-  }
-  runNext()
 }
 
 /// The physical address of a word that the caller can read: its own memory, or the information pages.

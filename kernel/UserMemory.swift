@@ -6,6 +6,7 @@
 // an unmapping elsewhere cannot hurt, because a freed frame is not given out again before this CPU has left ring 0.
 
 import ApusMachine
+import ApusResources
 import CApusABI
 import CShims
 
@@ -27,6 +28,7 @@ enum UserMemory {
       guard entry & needed == needed else { return nil }
       table = entry & 0x000f_ffff_ffff_f000
       if shift == 12 { return table | address & 4095 }
+      if entry & PageEntry.large != 0 { return table | address & 0x1f_ffff }
       shift -= 9
     }
   }

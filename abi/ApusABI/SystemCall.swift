@@ -86,6 +86,11 @@ public enum SystemCall: UInt32 {
   /// 1 says no, gives back those frames that nothing else maps or pins and the frame authority reaches. Returns how
   /// many pages are done: 512 in one call where all are mapped; go on from there.
   case pagesRelease = 0x1d
+  /// `(cap, root, address) -> table`: the 512 pages of a level-1 table, which map consecutive frames from a multiple of
+  /// 512 on with the same bits, become one large page. The table stands behind it, and is out of reach meanwhile.
+  case pagesPromote = 0x1e
+  /// `(cap, table) -> 0`: the large page that a table stands behind becomes that table's 512 pages again.
+  case pagesDemote = 0x1f
 
   /// `(cap, root, u-area frame, u-area address, caps to copy) -> environment`: makes an environment in the
   /// capability's account, runnable once it owns a slice. Bit n of the last argument copies capability n; into another

@@ -92,6 +92,8 @@ struct FuzzGrammar {
     case .pagesWrite: self.init(8, .slots, .root, .page, .count, .entries)
     case .pagesFill: self.init(5, .slots, .root, .page, .count, .flags)
     case .pagesRelease: self.init(4, .slots, .root, .page, .count, .flags)
+    case .pagesPromote: self.init(2, .slot, .root, .page)
+    case .pagesDemote: self.init(1, .slot, .frame)
     case .pagesProtect: self.init(5, .slots, .root, .page, .countAndBits, .mask)
     case .environmentCreate: self.init(3, .slot, .root, .frame, .uareaPage, .mask)
     case .environmentKill: self.init(1, .slot, .handle, .handleOrNobody)

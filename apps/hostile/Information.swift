@@ -144,7 +144,7 @@ enum OwnTables {
   static func entry(_ address: UInt64, level: UInt64 = 1) -> UInt64 {
     var current: UInt64 = 4
     while current > level {
-      if load64(entryAddress(address, level: current)) & 1 == 0 { return 0 }
+      if load64(entryAddress(address, level: current)) & 0x81 != 1 { return 0 }
       current -= 1
     }
     return load64(entryAddress(address, level: level))
@@ -164,7 +164,8 @@ enum OwnTables {
       let entry = load64(entryAddress(part, level: level))
       if entry & 1 == 0 { continue }
       result = (result ^ (entry & ~0x60) ^ part) &* 0x9e37_79b9_7f4a_7c15 &+ result >> 29
-      if level > 1 { result = sum(level: level - 1, from: part, entries: 512, result) }
+      // A large page is its own last word.
+      if level > 1, entry & 0x80 == 0 { result = sum(level: level - 1, from: part, entries: 512, result) }
     }
     return result
   }

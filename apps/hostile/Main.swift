@@ -55,6 +55,7 @@ private func runGroups(_ report: inout Report) {
   run("pointers", pointerChecks)
   run("memory", memoryChecks)
   run("pages", pageCallChecks)
+  run("large", largePageChecks)
   run("quotas", quotaChecks)
   run("sharing", sharingChecks)
   run("timeline", timelineChecks)

@@ -37,7 +37,7 @@ import ApusABI
 }
 
 /// Repeats what another CPU holds up, a bounded number of times.
-private func retry(_ call: () -> Answer) -> Answer {
+func retry(_ call: () -> Answer) -> Answer {
   for _ in 0..<1_000_000 {
     let answer = call()
     if answer.error != .flushPending { return answer }
@@ -65,6 +65,7 @@ func processorChecks(_ report: inout Report) {
   guard processors > 1 else { return }
   for processor in 1..<processors { sideBySide(&report, processor) }
   staleTranslations(&report)
+  staleLargePages(&report)
   staleTables(&report)
   staleWrites(&report)
   killedFromAfar(&report)
@@ -149,6 +150,43 @@ private func staleTranslations(_ report: inout Report) {
   child.kill()
   check.expect(isGone(child), "its slot stays taken")
   check.expect(Memory.unmapAndGiveBack(address), "the page")
+  report.finish(check)
+}
+
+/// A frame of a large page that became pages here is never written through the other CPU's old translation.
+private func staleLargePages(_ report: inout Report) {
+  var check = Check("processors", "a large page is not reached by an old translation")
+  let window = Memory.region + 0x11_0000
+  guard let child = child(0, address_of_hostile_body_touch()), let page = LargePage() else {
+    return report.notTried(check)
+  }
+  let address = LargePage.address(5)
+  child[UA_WORD2] = address
+  _ = start(child, on: 1)
+  var stale: UInt64 = 0
+  for _ in 0..<200 {
+    check.expect(retry { page.promote() }.value == page.table, "making it large")
+    let count = child[UA_WORD]
+    guard spin(until: { child[UA_WORD] > count }) else {
+      check.expect(false, "it stands still")
+      break
+    }
+    check.expect(page.demote().raw, equals: 0, "making it pages")
+    check.expect(Memory.write(0, at: address).value == 1, "unmapping")
+    store64(Memory.list, page.first + 5)
+    check.expect(retry { Kernel.call(.frameFree, Slot.family, Memory.list, 1) }.value == 1, "giving it back")
+    store64(Memory.list, page.first + 5)
+    let taken = retry { Kernel.call(.frameAllocate, Slot.family, Memory.list, 1, FrameAllocateFlags.named.rawValue) }
+    check.expect(taken.value == 1, "taking it again")
+    check.expect(Memory.write(Entry.page(page.first + 5), at: window).value == 1, "mapping it elsewhere")
+    for _ in 0..<2000 where load64(window) != 0 { stale += 1 }
+    check.expect(Memory.write(0, at: window).value == 1, "unmapping it there")
+    check.expect(Memory.write(Entry.page(page.first + 5), at: address).value == 1, "mapping it again")
+  }
+  check.expect(stale, equals: 0, "words seen that an old translation wrote")
+  child.kill()
+  check.expect(isGone(child), "its slot stays taken")
+  page.end(&check)
   report.finish(check)
 }
 

@@ -22,6 +22,8 @@ struct Budget {
   static var free: Int { 4 }
   /// Emptying a table of 512 entries.
   static var clear: Int { 512 }
+  /// The same of this table: one behind a large page is gone through three times.
+  static func clear(_ table: apus_frame) -> Int { table.pins == 0 ? clear : 3 * clear }
 
   /// Whether nothing more may be begun.
   var isSpent: Bool { left <= 0 }
@@ -85,7 +87,7 @@ extension FrameLedger {
       switch cursor.pass {
       case .tables:
         guard record.account == account, record.isTable else { continue }
-        budget.spend(Budget.clear)
+        budget.spend(Budget.clear(record))
         if empty(frame, type: record.type, tables: tables) { isCached = true }
       case .frames:
         guard record.account == account, record.isTable || record.isOrdinary else { continue }
@@ -101,8 +103,8 @@ extension FrameLedger {
         }
       case .mappings:
         guard record.type == FrameType.table1 else { continue }
-        budget.spend(Budget.clear)
-        if tables.unmap(TableRun(table: frame), of: account) & PageEntry.accessed != 0 { isCached = true }
+        budget.spend(Budget.clear(record))
+        if tables.unmapAll(frame, of: account) { isCached = true }
       }
     }
     return ReclaimStep(progress: .more, needsInvalidation: isCached)
@@ -112,7 +114,7 @@ extension FrameLedger {
   private func empty<Memory: TableMemory>(
     _ table: UInt32, type: UInt8, tables: PageTables<Frames, Memory>
   ) -> Bool {
-    if type == FrameType.table1 { return tables.unmap(TableRun(table: table)) & PageEntry.accessed != 0 }
+    if type == FrameType.table1 { return tables.unmapAll(table) }
     let isRoot = type == FrameType.table4
     if isRoot && frames[table].mappings > 0 { return false }
     return tables.unlinkAll(table, isRoot: isRoot)

@@ -15,6 +15,10 @@ public enum PageEntry {
   public static var accessed: UInt64 { 1 << 5 }
   /// The processor has written to the page.
   public static var dirty: UInt64 { 1 << 6 }
+  /// What the processor notes in an entry by itself.
+  static var traces: UInt64 { accessed | dirty }
+  /// In an entry of level 2: it maps 2 MiB and links no table.
+  public static var large: UInt64 { 1 << 7 }
   /// Bits that the processor ignores: 9 to 11 and 52 to 58.
   public static var software: UInt64 { 0x07f0_0000_0000_0e00 }
   /// The protection key, by which ring 3 withholds rights from itself: bits 59 to 62.

@@ -8,6 +8,7 @@
 //    number of environments that run in it.
 //  * A link goes from a table to one of the next lower level and the same account. So an account's tables are
 //    reached from its own roots only, and checking the root's account checks the whole path.
+//  * A level-1 table with pins stands behind a large page: see PageTables+Large.swift.
 //  * Entries of the kernel half (256 to 511 of a root) are the kernel's and are neither read nor written here.
 
 import ApusABI
@@ -78,7 +79,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     var current = 4
     while current > level {
       let entry = memory.entry(table, Self.index(of: address, level: current))
-      guard entry & PageEntry.present != 0 else { return nil }
+      guard entry & (PageEntry.present | PageEntry.large) == PageEntry.present else { return nil }
       table = PageEntry.frame(of: entry)
       links |= frames[table].mappings
       current &-= 1
@@ -204,7 +205,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     let type = isTable ? FrameType.table(level: level) : FrameType.ordinary
     let frame = try frames.owned(frame, type: type, account: account, by: capability)
     let record = frames[frame]
-    guard isTable || record.isUnused else { throw .inUse }
+    guard isTable ? record.pins == 0 : record.isUnused else { throw .inUse }
     guard record.mappings < UInt32.max else { throw .exhausted }
     guard let parent = walk(root: root, address: address, to: level + 1) else { throw .noTable }
     let index = Self.index(of: address, level: level + 1)
@@ -241,7 +242,7 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
     guard let parent = walk(root: root, address: address, to: level + 1) else { throw .noTable }
     let index = Self.index(of: address, level: level + 1)
     let entry = memory.entry(parent.table, index)
-    guard entry & PageEntry.present != 0 else { throw .noTable }
+    guard entry & (PageEntry.present | PageEntry.large) == PageEntry.present else { throw .noTable }
     let table = PageEntry.frame(of: entry)
     let isLast = frames[table].mappings == 1
     guard !isLast || level == 1 || isEmpty(table, entries: 512) else { throw .inUse }
@@ -291,13 +292,15 @@ public struct PageTables<Frames: FrameStorage, Memory: TableMemory> {
 
   /// Unlinks every table below a table of level 2 to 4, user half only.
   ///
+  /// A table behind a large page finds out by itself.
+  ///
   /// - Returns: Whether a translation may be cached.
   func unlinkAll(_ table: UInt32, isRoot: Bool) -> Bool {
     var union: UInt64 = 0
     for index in 0..<(isRoot ? Self.userRootEntries : 512) {
       let entry = memory.entry(table, index)
       if entry == 0 { continue }
-      frames[PageEntry.frame(of: entry)].mappings -= 1
+      if entry & PageEntry.large == 0 { frames[PageEntry.frame(of: entry)].mappings -= 1 }
       union |= memory.exchangeEntry(table, index, 0)
     }
     return union & PageEntry.accessed != 0

@@ -21,6 +21,8 @@ public enum PageTable {
   public static var accessed: UInt64 { 1 << 5 }
   /// The processor has written through the entry.
   public static var dirty: UInt64 { 1 << 6 }
+  /// Of a level-2 entry: it maps 2 MiB.
+  public static var large: UInt64 { 1 << 7 }
   /// The first bit that the processor leaves to software.
   public static var software0: UInt64 { 1 << 9 }
   /// The second bit that the processor leaves to software.
@@ -56,7 +58,7 @@ public enum PageTable {
     let fourth = entryAddress(third)
     if load(fourth) & present == 0 { return (false, 1 << 39) }
     if load(third) & present == 0 { return (false, 1 << 30) }
-    if load(second) & present == 0 { return (false, 1 << 21) }
+    if load(second) & (present | large) != present { return (false, 1 << 21) }
     return (true, 1 << 21)
   }
 
@@ -186,6 +188,42 @@ public enum PageTable {
       }
     }
   }
+
+  // MARK: Large pages
+
+  /// Makes one page of 2 MiB of 512 pages that map consecutive frames, from a multiple of 512 on, alike.
+  ///
+  /// What is behind it is reached as memory only: before any of it is mapped, protected or released otherwise, the page
+  /// has to be demoted.
+  ///
+  /// - Parameters:
+  ///   - root: The address space.
+  ///   - address: A multiple of 2 MiB.
+  /// - Returns: What `demote` needs.
+  /// - Throws: `invalid` if the pages are not such, `noTable` if there are none, `inUse` if they are seen at another
+  ///   address, too, by the same table.
+  public static func promote(root: UInt32, at address: UInt64) throws(SystemCallError) -> UInt32 {
+    UInt32(truncatingIfNeeded: try kernelCall(.pagesPromote, CapabilitySlot.family, UInt64(root), address))
+  }
+
+  /// Makes 512 pages of a large page again.
+  ///
+  /// - Parameter table: What `promote` returned.
+  /// - Throws: `invalid` if they are pages already: the kernel took one of their frames by force.
+  public static func demote(_ table: UInt32) throws(SystemCallError) {
+    _ = try kernelCall(.pagesDemote, CapabilitySlot.family, UInt64(table))
+  }
+
+  /// The level-2 entry for an address of the current space, where that is a large page.
+  public static func largeEntry(at address: UInt64) -> UInt64? {
+    let second = entryAddress(entryAddress(address))
+    let third = entryAddress(second)
+    guard load(entryAddress(third)) & present != 0, load(third) & present != 0 else { return nil }
+    let entry = load(second)
+    return entry & (present | large) == present | large ? entry : nil
+  }
+
+  // MARK: Pieces of a table
 
   /// Calls the kernel for pieces that lie in one level-1 table.
   @inline(__always) private static func change(

@@ -201,12 +201,13 @@ struct apus_frame {
   uint32_t mappings;                 /* of a table: parent entries that link it. Free frames: next in list */
   uint32_t writable_mappings;        /* free frames: previous in list */
   uint16_t account;                  /* who is charged */
-  uint16_t pins;                     /* device references, sleepers' words, u-areas */
+  uint16_t pins;                     /* device references, sleepers' words, u-areas; see large_parent */
   uint8_t type;
   uint8_t guard_length;              /* bytes of guard */
   uint16_t reserved;
   uint32_t flush_epoch;              /* cooling: reusable when every CPU has passed this flush epoch */
-  uint32_t reserved2;
+  uint32_t large_parent;             /* a level-1 table with pins stands behind a large page: the one entry that */
+                                     /* maps it is number pins - 1 of this level-2 table */
 };
 _Static_assert(sizeof(struct apus_frame) == 32, "frame record");
 #define APUS_FRAME_STATE 16           /* the eight bytes from account to reserved */

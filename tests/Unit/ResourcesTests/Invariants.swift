@@ -20,6 +20,15 @@ func brokenInvariant(
       let entry = machine.words[table * 512 + index]
       if entry == 0 { continue }
       if entry & 0x5 != 0x5 { return "entry \(index) of \(table) is present without ring 3" }
+      if level == 2, entry & 0x80 != 0 {
+        let behind = records.indices.filter {
+          records[$0].pins == index + 1 && records[$0].large_parent == table && records[$0].isTable
+        }
+        if behind.count != 1 { return "behind large page \(index) of \(table) are \(behind.count) tables" }
+        if let complaint = unlike(entry, behind[0], in: machine) { return complaint }
+        mappings[behind[0]] += 1
+        continue
+      }
       if entry & 0x198 != 0 { return "entry \(index) of \(table) has forbidden bits" }
       let target = Int(entry >> 12 & 0xff_ffff_ffff)
       if target >= records.count { return "entry \(index) of \(table) is out of memory" }
@@ -69,6 +78,7 @@ func brokenInvariant(
     case APUS_FRAME_TABLE4:
       if mappings[frame] != 0 { return "root \(frame) is linked" }
       if record.writable_mappings != 0 || record.pins != 0 { return "root \(frame) is pinned" }
+      if record.large_parent != 0 { return "root \(frame) is behind a large page" }
     default:
       if Int(record.mappings) != mappings[frame] {
         return "frame \(frame): \(mappings[frame]) mappings, \(record.mappings) counted"
@@ -79,7 +89,23 @@ func brokenInvariant(
       if record.isTable && record.mappings == 0 && record.account != dead {
         return "table \(frame) has no link"
       }
-      if record.isTable && record.pins != 0 { return "table \(frame) is pinned" }
+      if record.isTable && record.pins != 0 {
+        let entry = machine.words[Int(record.large_parent) * 512 + Int(record.pins) - 1]
+        if record.type != UInt8(APUS_FRAME_TABLE1) { return "table \(frame) is pinned" }
+        if entry & 0x80 == 0 && record.account != dead { return "table \(frame) is behind nothing" }
+      }
+      if record.pins == 0 && record.large_parent != 0 { return "frame \(frame) has a large page's parent" }
+    }
+  }
+  return nil
+}
+
+/// What a large page maps otherwise than the table behind it, or nothing.
+private func unlike(_ entry: UInt64, _ table: Int, in machine: Machine) -> String? {
+  for index in 0..<512 {
+    let expected = (entry & ~0xe0) + UInt64(index) << 12
+    if machine.words[table * 512 + index] & ~0x60 != expected {
+      return "the large page before table \(table) maps page \(index) otherwise"
     }
   }
   return nil

@@ -166,6 +166,7 @@ extension apus_frame {
       self.guard, UInt64(mappings) | UInt64(writable_mappings) << 32,
       UInt64(account) | UInt64(pins) << 16 | UInt64(type) << 32 | UInt64(guard_length) << 40
         | UInt64(reserved) << 48,
+      UInt64(large_parent),
     ]
   }
 }
