@@ -225,7 +225,7 @@ def machine_cases():
             if key == "append":
                 words += ["--append", value]
             if key == "cpus":
-                words += ["--cpus", value.split()[-1]]
+                words += ["--cpus", value.split()[0]]
         # A tenth of the random families: what the groups of checks miss is rarely met by chance.
         words += [values["program"]] + re.sub(r"seeds=\d+", "seeds=5", values.get("arguments", "")).split()
         wanted = [value for key, value in directives if key == "stdout-has"]

@@ -59,7 +59,15 @@ struct TestPlan {
       return [try run(testCase, testCase.name, [shown(program)] + testCase.arguments(long: isLong))]
     case .manifest, .terminal:
       guard let program = testCase.value("program") else { throw NotRun(reason: "it names no program") }
-      return [try run(testCase, testCase.name, [program] + testCase.arguments(long: isLong))]
+      let words = [program] + testCase.arguments(long: isLong)
+      let counts = Words.split(testCase.value("cpus") ?? "")
+      if counts.count <= 1 { return [try run(testCase, testCase.name, words, processors: counts.first)] }
+      var runs: [TestRun] = []
+      for count in counts {
+        let name = count == "1" ? testCase.name : "\(testCase.name) (\(count) CPUs)"
+        runs.append(try run(testCase, name, words, processors: count))
+      }
+      return runs
     case .programs: return [try programsRun(testCase)]
     case .script:
       return try scriptRuns(testCase)
@@ -120,12 +128,14 @@ struct TestPlan {
       runs.append(
         try run(
           testCase, shells.count > 1 ? "\(testCase.name) (\(shell))" : testCase.name,
-          words + [shown(script), "test"] + testCase.arguments(long: isLong)))
+          words + [shown(script), "test"] + testCase.arguments(long: isLong), processors: testCase.value("cpus")))
     }
     return runs
   }
 
-  private mutating func run(_ testCase: TestCase, _ name: String, _ words: [String]) throws(NotRun) -> TestRun {
+  private mutating func run(
+    _ testCase: TestCase, _ name: String, _ words: [String], processors: String? = nil
+  ) throws(NotRun) -> TestRun {
     // The same directory on both sides, so that paths in the output agree.
     let place = folder + Path("/work/\(flat(name))".utf8)
     guard makeFolder(place, emptied: true) else { throw NotRun(reason: "\(shown(place)) cannot be made") }
@@ -149,7 +159,7 @@ struct TestPlan {
       guard (try? HostFile.facts(path)) != nil else { throw NotRun(reason: "\(libos) has not been built") }
       options += ["--libos", shown(path)]
     }
-    if let count = testCase.value("cpus") { options += ["--cpus", count] }
+    if let processors { options += ["--cpus", processors] }
     if testCase.isSet("icount") { options.append("--icount") }
     for words in testCase.values("append") { options += ["--append", words] }
     for option in testCase.values("option") { options += Words.split(option) }
