@@ -219,6 +219,7 @@ enum BareFrames {
       list[count] = UInt64(frame)
       count += 1
     }
+    if count == 0, SpareFrames.lend() { count = take(upTo: wanted) }
     return count
   }
 
@@ -236,7 +237,10 @@ enum BareFrames {
           .frameAllocate, CapabilitySlot.family, UInt64(UInt(bitPattern: pointer)), 1,
           FrameAllocateFlags.dirty.rawValue)
       }
-    } catch { return PagePool.unmapOne(zeroed: false) }
+    } catch {
+      if let frame = PagePool.unmapOne(zeroed: false) { return frame }
+      return SpareFrames.lend() ? one() : nil
+    }
     return UInt32(truncatingIfNeeded: number)
   }
 

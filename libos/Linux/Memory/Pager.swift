@@ -35,6 +35,7 @@ final class Pager {
   ///
   /// - Returns: False if there is no environment for it.
   func start() -> Bool {
+    guard SpareFrames.start() else { return false }
     execution = Execution.startSystem { self.serve() }
     PageShortage.answer = { count in self.makeRoom(count) }
     return execution != nil
@@ -67,6 +68,7 @@ final class Pager {
       while let request = Execution.takeRevocationRequest() {
         // Slices are not given back: each execution has one, and cannot do without.
         guard request.kind == .frames else { continue }
+        SpareFrames.replace()
         Page.holdPool(until: request.deadline)
         giveBack(request.count + Pager.tableReserve)
         keepLevel(until: request.deadline)
@@ -76,8 +78,8 @@ final class Pager {
 
   /// Gives back what is taken meanwhile before the kernel looks.
   ///
-  /// That is what no eviction could spare, such as page tables and stacks of new processes. What the kernel takes by
-  /// force may be the LibOS's own, so there is always room left.
+  /// That is what no eviction could spare, such as page tables and stacks of new processes. What there is no time for the
+  /// kernel takes of the spare frames.
   private func keepLevel(until deadline: UInt64) {
     let step = Clock.ticks(afterNanoseconds: 2_000_000) &- Clock.ticks
     while Clock.ticks < deadline {
