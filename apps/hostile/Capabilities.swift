@@ -84,6 +84,7 @@ func capabilityChecks(_ report: inout Report) {
     return
   }
   forging(child, &report)
+  accounts(&report)
   sliceCalls(child, &report)
   frameCalls(frame, &report)
   tableCalls(frame, &report)
@@ -289,6 +290,25 @@ private func forging(_ child: Child, _ report: inout Report) {
     before.compare(with: Snapshot(), &drops)
   }
   report.finish(drops)
+}
+
+/// Whose name is too short for an account, or says the kernel's, owns nothing.
+private func accounts(_ report: inout Report) {
+  var check = Check("capabilities", "names that are no account")
+  func tries(_ name: UInt64, _ length: UInt64, _ otherwise: StaticString) {
+    Kernel.forge(Slot.scratch, name: name, length: length, by: Slot.root)
+    refused(&check, .denied, otherwise) { Kernel.call(.frameAllocate, Slot.scratch, Memory.list, 1, 0) }
+    refused(&check, .denied, otherwise) {
+      Kernel.call(.tableInstall, Slot.scratch, Information.ownRoot, Memory.region + 0x60_0000, 1, firstFreeFrame())
+    }
+  }
+  // One byte of a name, as an account of two, would be one that nobody has.
+  tries(0x7e << 56, 1, "one byte")
+  tries(0, 0, "no byte")
+  tries(UInt64(APUS_ACCOUNT_REVOKED) << 48, 2, "what is taken by force")
+  tries(UInt64(APUS_ACCOUNT_REVOKED) << 48 | 0x55 << 40, 3, "a name below that")
+  Kernel.call(.capabilityDrop, Slot.scratch)
+  report.finish(check)
 }
 
 /// A new environment gets the capabilities that it is to get; another family only those that may be granted.

@@ -65,6 +65,7 @@ func processorChecks(_ report: inout Report) {
   guard processors > 1 else { return }
   for processor in 1..<processors { sideBySide(&report, processor) }
   staleTranslations(&report)
+  staleReleases(&report)
   staleLargePages(&report)
   staleTables(&report)
   staleWrites(&report)
@@ -150,6 +151,42 @@ private func staleTranslations(_ report: inout Report) {
   child.kill()
   check.expect(isGone(child), "its slot stays taken")
   check.expect(Memory.unmapAndGiveBack(address), "the page")
+  report.finish(check)
+}
+
+/// The same by the calls that fill and release pages with their frames, one at a time.
+private func staleReleases(_ report: inout Report) {
+  var check = Check("processors", "a released page is not given out while another CPU can reach it")
+  let address = Memory.region + 0x10_0000
+  let caps = Memory.both(Slot.family, Slot.family)
+  let root = Information.ownRoot
+  func fill(_ at: UInt64) -> UInt64? {
+    retry { Kernel.call(.pagesFill, caps, root, at, 1, Entry.present | Entry.writable) }.value.map { $0 >> 16 }
+  }
+  guard let child = child(0, address_of_hostile_body_touch()), fill(address) != nil else {
+    return report.notTried(check)
+  }
+  child[UA_WORD2] = address
+  _ = start(child, on: 1)
+  let window = Memory.region + 0x11_0000
+  var stale: UInt64 = 0
+  for _ in 0..<200 {
+    let count = child[UA_WORD]
+    guard spin(until: { child[UA_WORD] > count }) else {
+      check.expect(false, "it stands still")
+      break
+    }
+    check.expect(Kernel.call(.pagesRelease, caps, root, address, 1, 0).value == 1, "releasing")
+    // The frame is at the head of the free list as soon as it is free.
+    guard fill(window) != nil else { return report.notTried(check) }
+    for _ in 0..<2000 where load64(window) != 0 { stale += 1 }
+    check.expect(Kernel.call(.pagesRelease, caps, root, window, 1, 0).value == 1, "releasing there")
+    guard fill(address) != nil else { return report.notTried(check) }
+  }
+  check.expect(stale, equals: 0, "words seen that an old translation wrote")
+  child.kill()
+  check.expect(isGone(child), "its slot stays taken")
+  check.expect(Kernel.call(.pagesRelease, caps, root, address, 1, 0).value == 1, "the page")
   report.finish(check)
 }
 
