@@ -191,6 +191,7 @@ public struct Contracts<Records: RecordTable<apus_contract>> {
     var chosen: UInt32?
     var earliest = UInt64.max
     for index in 0..<highWater where isInForce(index) {
+      if now >= records[index].deadline { records[index].user = records[index].environment }
       refresh(index, now: now, isReady: findUser(index, canRun))
       if records[index].ready != 0, hasBudget(index), records[index].deadline < earliest {
         chosen = index
@@ -279,6 +280,6 @@ public struct Contracts<Records: RecordTable<apus_contract>> {
     records[index].user = records[index].environment
   }
 
-  /// Says who goes on with the rest of the budget.
+  /// Says who goes on with the rest of the period's budget; the next one is the owner's again.
   public func give(_ index: UInt32, to slot: UInt32) { records[index].user = slot }
 }

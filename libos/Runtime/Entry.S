@@ -116,10 +116,12 @@ runtime_save_frame:
 runtime_give_up_slice:
   movq $0, SAVE(APUS_UA_SLICE, APUS_SAVE_IN_USE)
   andq $~APUS_PENDING_SLICE_END, G(APUS_UA_PENDING)
+  movq G(UA_HEIR), %rdi
+yield_slice:
   movl $(APUS_CALL_BIT | 1), %eax         /* yield */
-  xorl %edi, %edi
   syscall
-  ud2
+  xorl %edi, %edi                         /* the heir has ended: to nobody */
+  jmp yield_slice
 in_return_tail:                           /* the rest of the frame is on the stack already */
   subq $40, %rsp
   jmp frame_of_slice_end

@@ -54,6 +54,7 @@ public final class Execution {
     setWord(UA_FOREIGN_FLAGS_ADDRESS, uarea + UInt64(APUS_UA_FOREIGN_FLAGS))
     setWord(UA_STACK, stack)
     setWord(UA_WAKE, 0)
+    setWord(UA_HEIR, FamilyScheduler.handle)
     setWord(UA_WAIT_WORD, 1)
     setWord(UA_ATTENTION, 0)
     setWord(UA_MASK, Self.extendedStateMask)

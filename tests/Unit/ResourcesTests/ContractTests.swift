@@ -200,5 +200,11 @@ private let limits = ContractLimits(ticksPerSecond: 1_000_000)
     contracts.endAll(of: 4, accounts: machine.ledger)
     #expect(machine.contracts[0].user == 0)
     #expect(machine.contracts[0].environment == 0)
+    // The next period's is the owner's, whoever had the rest of this one.
+    contracts.give(0, to: 4)
+    #expect(chosen(999) == 0)
+    #expect(machine.contracts[0].user == 4)
+    #expect(chosen(1000) == 0)
+    #expect(machine.contracts[0].user == 0)
   }
 }

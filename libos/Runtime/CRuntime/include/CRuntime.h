@@ -19,6 +19,7 @@
 #define UA_WAIT_WORD 0x258      /* suspended: what it waits for, as in runtime_suspend; 1: nothing */
 #define UA_WAIT_VALUE 0x260
 #define UA_WAIT_DEADLINE 0x268
+#define UA_HEIR 0x270           /* who gets the CPU at a slice's end: the family's first environment; 0: nobody */
 #define UA_ANSWERS_ON 0x278     /* nonzero: constant answers are served */
 #define UA_ANSWERS 0x280        /* answers[9]; number 0 is not used */
 #define UA_VECTORS 0x400        /* XSAVE area, 3,072 bytes */
