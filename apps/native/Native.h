@@ -70,10 +70,18 @@ NATIVE_INLINE const volatile struct apus_environment *environment_record(uint64_
 NATIVE_INLINE uint64_t environment_ticks(uint64_t slot) { return environment_record(slot)->ticks_used; }
 NATIVE_INLINE uint64_t environment_uarea(uint64_t slot) { return environment_record(slot)->uarea_address; }
 NATIVE_INLINE uint64_t environment_root(uint64_t slot) { return environment_record(slot)->root; }
+NATIVE_INLINE uint64_t environment_account(uint64_t slot) { return environment_record(slot)->account; }
+NATIVE_INLINE uint64_t environment_is_running(uint64_t slot) { return environment_record(slot)->running_on != 0; }
+NATIVE_INLINE uint64_t environment_handle(uint64_t slot) { return environment_record(slot)->handle; }
+NATIVE_INLINE uint64_t environment_count(void) { return information()->environment_count; }
 NATIVE_INLINE uint64_t environment_generation(uint64_t slot) { return environment_record(slot)->generation; }
 NATIVE_INLINE uint64_t contract_missed(uint64_t name) {
   return ((const volatile struct apus_contract *)(APUS_INFORMATION_BASE + information()->contract_table_offset))
       [name & 0xffff].missed;
+}
+/* The page shared with who started this family; 0 where the machine is its own. */
+NATIVE_INLINE uint64_t family_page(void) {
+  return load64(APUS_TABLES_BASE + (APUS_FAMILY_BASE >> 12 & 0xfffffffff) * 8) & 1 ? APUS_FAMILY_BASE : 0;
 }
 NATIVE_INLINE uint64_t image_command(void) {
   return APUS_MODULE_BASE + load64(APUS_MODULE_BASE + __builtin_offsetof(struct apus_image, command_offset));

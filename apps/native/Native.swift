@@ -73,8 +73,25 @@ enum Native {
     }
   }
 
-  /// Powers off with an exit record, as a LibOS does at the end of its program.
+  /// The account of this family: the machine's first, or the one that who started it says.
+  static var account: UInt64 { family_page() == 0 ? 1 : load64(family_page() + 8) }
+
+  /// Leaves the status where who started this family looks for it, and ends all environments, this one last.
+  private static func endFamily(_ status: UInt64) -> Never {
+    store64(family_page() + 24, status)
+    store64(family_page() + 16, UInt64(APUS_FAMILY_ENDED))
+    let account = account
+    for slot in 0..<environment_count()
+    where environment_account(slot) == account && environment_is_running(slot) == 0 {
+      call(.environmentKill, family, environment_handle(slot))
+    }
+    while true { call(.environmentKill, family, 0) }
+  }
+
+  /// Powers off with an exit record, as a LibOS does at the end of its program; ends the family alone where there are
+  /// others.
   static func exit(_ status: UInt64) -> Never {
+    if family_page() != 0 { endFamily(status) }
     let text = address_of_native_text()
     store64(text, status)
     write(text, 4, .exit)
@@ -126,10 +143,12 @@ struct Environment {
   /// Counter ticks that it has been charged.
   var ticks: UInt64 { environment_ticks(slot) }
 
-  /// The one that runs at boot.
+  /// The family's first.
   static var first: Environment {
     var slot: UInt64 = 0
-    while environment_uarea(slot) != UInt64(APUS_LIBOS_BASE) { slot += 1 }
+    while environment_uarea(slot) != UInt64(APUS_LIBOS_BASE) || environment_account(slot) != Native.account {
+      slot += 1
+    }
     return Environment(handle: environment_generation(slot) << 32 | (slot + 1))
   }
 

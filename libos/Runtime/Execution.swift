@@ -246,9 +246,10 @@ public final class Execution {
     Exclusive.awaitTurn()
   }
 
-  /// Who gets the rest of the time: a target, or whoever shares the family's time out.
+  /// Who gets the rest of the time: a target, or whoever shares the family's time out; nobody, if that is the running
+  /// one itself.
   @inline(__always) private static func heir(_ target: Execution?) -> UInt64 {
-    target?.handle ?? FamilyScheduler.handle
+    target?.handle ?? runtime_word(UInt32(UA_HEIR))
   }
 
   /// What was waited for may be there at once, again and again: a slice that ended meanwhile is given up here.
@@ -259,7 +260,7 @@ public final class Execution {
   /// Gives up the CPU until bytes arrive at the console or a deadline in ticks.
   public static func suspendForConsole(deadline: UInt64) {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_INPUT)
-    runtime_suspend(word, Console.seenInputCount, deadline, FamilyScheduler.handle)
+    runtime_suspend(word, Console.seenInputCount, deadline, heir(nil))
     giveUpOwedSlice()
     Exclusive.awaitTurn()
   }
@@ -267,7 +268,7 @@ public final class Execution {
   /// Gives up the CPU until the console has room again after a write that found none, or a deadline in ticks.
   public static func suspendForConsoleOutput(deadline: UInt64) {
     let word = UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_OUTPUT)
-    runtime_suspend(word, Console.seenOutputCount, deadline, FamilyScheduler.handle)
+    runtime_suspend(word, Console.seenOutputCount, deadline, heir(nil))
     giveUpOwedSlice()
     Exclusive.awaitTurn()
   }

@@ -9,6 +9,31 @@ struct CodeFiles {
   var libos: Path = []
   /// The folder that is the programs' root; empty: the host's own.
   var root: Path = []
+  /// The LibOSes of accounts that have another one.
+  var others: [UInt32: Path] = [:]
+
+  func libos(of account: UInt32) -> Path { others[account] ?? libos }
+}
+
+/// A crash report as it arrives.
+struct CrashRecord {
+  let crash: apus_crash
+  /// Return addresses, innermost first.
+  let frames: [UInt64]
+  /// The program's path in the guest; empty if the LibOS failed.
+  let program: Path
+
+  /// Reads a report; what the payload lacks at its end counts as zeros.
+  init(_ payload: some Collection<UInt8>) {
+    let size = MemoryLayout<apus_crash>.size
+    var bytes = Array(payload.prefix(size))
+    bytes += [UInt8](repeating: 0, count: size - bytes.count)
+    crash = bytes.withUnsafeBytes { $0.loadUnaligned(as: apus_crash.self) }
+    frames = Array(
+      withUnsafeBytes(of: crash.frames) { Array($0.bindMemory(to: UInt64.self)) }
+        .prefix(Int(min(crash.frame_count, UInt64(APUS_CRASH_FRAMES)))))
+    program = Path(bytes[Int(APUS_CRASH_PROGRAM_OFFSET)...].prefix { $0 != 0 })
+  }
 }
 
 /// Makes reports readable; remembers what it has looked up.
@@ -23,21 +48,16 @@ final class CrashReader {
   init(_ files: CodeFiles) { self.files = files }
 
   /// Makes lines of a report.
-  ///
-  /// What the payload lacks at its end counts as zeros.
-  func lines(_ payload: some Collection<UInt8>) -> [String] {
-    let size = MemoryLayout<apus_crash>.size
-    var bytes = Array(payload.prefix(size))
-    bytes += [UInt8](repeating: 0, count: size - bytes.count)
-    let crash = bytes.withUnsafeBytes { $0.loadUnaligned(as: apus_crash.self) }
-    let frames = withUnsafeBytes(of: crash.frames) { Array($0.bindMemory(to: UInt64.self)) }
-      .prefix(Int(min(crash.frame_count, UInt64(APUS_CRASH_FRAMES))))
-    let program = bytes[Int(APUS_CRASH_PROGRAM_OFFSET)...].prefix { $0 != 0 }
+  func lines(_ payload: some Collection<UInt8>) -> [String] { lines(CrashRecord(payload)) }
+
+  /// Makes lines of a report.
+  func lines(_ report: CrashRecord) -> [String] {
+    let crash = report.crash
     var lines = crash.kind == UInt32(APUS_CRASH_PROGRAM) ? [] : ["apus: " + Self.sentence(crash)]
     detailed += 1
     if crash.kind == UInt32(APUS_CRASH_ENVIRONMENT), detailed > Self.mostDetailed { return lines }
-    lines += backtrace(crash, Array(frames), Path(program))
-    lines += [upcalls(crash, Path(program)), Self.resources(crash)]
+    lines += backtrace(crash, report.frames, report.program)
+    lines += [upcalls(crash, report.program), Self.resources(crash)]
     if crash.flags & UInt32(APUS_CRASH_HAS_VECTOR) != 0 { lines.append(Self.repossession(crash)) }
     return lines
   }
@@ -92,7 +112,7 @@ final class CrashReader {
       all.map { $0.1 ? $0.0 &- 1 : $0.0 } + [crash.exception.rip, crash.nested.rip, crash.slice.rip], crash, program)
     var lines: [String] = []
     for (index, (address, isBehind)) in all.enumerated() {
-      let places = places(address, isBehind, crash.image_base, program)
+      let places = places(address, isBehind, crash, program)
       let number = "\(index)".aligned(4)
       guard let first = places.first else {
         lines.append("\(number)  \(Self.hexadecimal(address))")
@@ -108,24 +128,26 @@ final class CrashReader {
   private func lookUp(_ addresses: [UInt64], _ crash: apus_crash, _ program: Path) {
     var questions: [String: (Symbolizer, [UInt64])] = [:]
     for address in addresses {
-      guard let (symbolizer, place) = code(at: address, crash.image_base, program) else { continue }
+      guard let (symbolizer, place) = code(at: address, crash, program) else { continue }
       questions[shown(symbolizer.file), default: (symbolizer, [])].1.append(place)
     }
     for (symbolizer, places) in questions.values { symbolizer.look(up: places) }
   }
 
   /// Whose code an address is, and its address in that file.
-  private func code(at address: UInt64, _ base: UInt64, _ program: Path) -> (Symbolizer, UInt64)? {
+  private func code(at address: UInt64, _ crash: apus_crash, _ program: Path) -> (Symbolizer, UInt64)? {
     guard address != 0 else { return nil }
     if address >= UInt64(APUS_LIBOS_BASE) {
-      return files.libos.isEmpty ? nil : (symbolizer(files.libos), address)
+      let libos = files.libos(of: crash.account)
+      return libos.isEmpty ? nil : (symbolizer(libos), address)
     }
+    let base = crash.image_base
     return program.isEmpty || address < base ? nil : (symbolizer(files.root + program), address - base)
   }
 
   /// What is known of an address.
-  private func places(_ address: UInt64, _ isBehind: Bool, _ base: UInt64, _ program: Path) -> [SourcePlace] {
-    guard let (symbolizer, place) = code(at: isBehind ? address &- 1 : address, base, program) else { return [] }
+  private func places(_ address: UInt64, _ isBehind: Bool, _ crash: apus_crash, _ program: Path) -> [SourcePlace] {
+    guard let (symbolizer, place) = code(at: isBehind ? address &- 1 : address, crash, program) else { return [] }
     return Self.telling(symbolizer.places(place))
   }
 
@@ -162,7 +184,7 @@ final class CrashReader {
       guard area.rip != 0 else { return nil }
       let cause = hasCause ? " (\(Self.name(ofCause: area.cause)))" : ""
       let isBehind = hasCause && area.cause & 0xff == UInt64(APUS_CAUSE_CONTRACT)
-      let place = places(area.rip, isBehind, crash.image_base, program).first.map { ", " + $0.text } ?? ""
+      let place = places(area.rip, isBehind, crash, program).first.map { ", " + $0.text } ?? ""
       return "\(kind)\(cause) at \(Self.hexadecimal(area.rip))\(place)"
     }
     let last = [

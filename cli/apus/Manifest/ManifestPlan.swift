@@ -12,6 +12,8 @@ struct ManifestPlan {
   private let images: [ImageFile]
   private let budgets: [ProgramBudget]
   private let rules: [RestartRule]
+  /// The LibOS of each program.
+  private let systems: [Path]
 
   /// The first program's account: the start environment has 1.
   static let firstAccount = 2
@@ -34,17 +36,22 @@ struct ManifestPlan {
     var images: [ImageFile] = []
     var requests: [BudgetPlan.Request] = []
     var rules: [RestartRule] = []
+    var systems: [Path] = []
     let libos = try home.libos()
-    let zeroes = try LibOSFile(libos).segments.reduce(0 as UInt64) { $0 + $1.segment.memorySize - $1.segment.fileSize }
     for program in manifest.programs {
       do throws(Failure) {
         let guest = try Self.guest(program, libos, folder)
-        let found = try Program(named: guest.words[0], root: guest.root)
+        let file =
+          guest.isBare ? guest.libos : guest.root + (try Program(named: guest.words[0], root: guest.root)).resolved
+        systems.append(guest.libos)
         let image = try guest.pack(keptAt: nil, limit: options.memory, isRepeatable: options.icount)
         images.append(image)
-        let wishes = program.wishes.completed(by: try ProgramNote.wishes(of: guest.root + found.resolved))
+        let wishes = program.wishes.completed(by: try ProgramNote.wishes(of: file))
         rules.append(wishes.restart ?? RestartRule())
         // The image, the LibOS's variables, a record of 12 bytes for each frame of the machine, and room to begin.
+        let zeroes = try LibOSFile(guest.libos).segments.reduce(0 as UInt64) {
+          $0 + $1.segment.memorySize - $1.segment.fileSize
+        }
         let least = image.size + zeroes + options.memory.bytes / 4096 * 12 + (3 << 20)
         requests.append(
           BudgetPlan.Request(
@@ -63,6 +70,7 @@ struct ManifestPlan {
     self.home = home
     self.images = images
     self.rules = rules
+    self.systems = systems
   }
 
   private static func guest(_ program: ManifestProgram, _ libos: Path, _ folder: Path) throws(Failure) -> GuestProgram {
@@ -74,6 +82,11 @@ struct ManifestPlan {
     if program.root == nil, command[0].contains("/") { command[0] = host(command[0]) }
     var guest = GuestProgram(words: [Array(command[0].utf8)] + command.dropFirst().map { Array($0.utf8) })
     guest.libos = libos
+    if program.root == nil, command[0].contains("/"), LibOSFile.isOne(guest.words[0]) {
+      // A LibOS of its own: it runs no program, and makes of the words what it likes.
+      guest.libos = guest.words[0]
+      guest.isBare = true
+    }
     if let root = program.root { guest.root = try GuestProgram.directory(host(root), called: "the root \(root)") }
     guest.workdir = program.workdir
     guest.environment = program.environment
@@ -84,6 +97,14 @@ struct ManifestPlan {
       guest.files.append((Path(file.guest.utf8), path))
     }
     return guest
+  }
+
+  /// Where the code of each account comes from.
+  func code() throws(Failure) -> CodeFiles {
+    var code = CodeFiles(libos: try home.libos())
+    code.others[1] = try home.built("steward.elf")
+    for (index, system) in systems.enumerated() { code.others[UInt32(Self.firstAccount + index)] = system }
+    return code
   }
 
   /// Packs the boot image: the start environment, and the programs' images as its files.

@@ -2,6 +2,7 @@
 // ImageFile.swift: packs LibOS, file tree and start command into the file that QEMU hands to the kernel.
 
 import ApusImage
+import CApusABI
 import CHost
 import Glibc
 
@@ -104,6 +105,17 @@ final class ImageFile {
 struct LibOSFile {
   let entry: UInt64
   let segments: [(segment: ImageSegment, bytes: [UInt8])]
+
+  /// Whether a file is a LibOS by where it wants to be loaded: where no Linux program does.
+  static func isOne(_ path: Path) -> Bool {
+    guard let descriptor = try? HostFile.open(path) else { return false }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0,
+      let file = try? ElfFile(descriptor: descriptor, size: UInt64(max(0, status.st_size)))
+    else { return false }
+    return file.loaded.allSatisfy { $0.address >= UInt64(APUS_LIBOS_BASE) }
+  }
 
   init(_ path: Path) throws(Failure) {
     func broken(_ reason: String) -> Failure {

@@ -40,7 +40,7 @@ struct Launch {
     let image = try plan.pack(keptAt: keptAt)
     let short = MachineRegistration.name(for: folder.split(separator: 0x2e).first.map(Array.init) ?? folder)
     return try launch.run(
-      image, CodeFiles(libos: try home.libos(), root: []), shown(path), called: launch.name ?? short,
+      image, try plan.code(), shown(path), called: launch.name ?? short,
       plan.manifest.programs.map(\.name),
       labels: plan.manifest.programs.map(\.name))
   }

@@ -152,10 +152,6 @@ struct TestRunner {
       let words = shown(result.error.suffix(200)).split(separator: "\n").last
       return .notRun(words.map { String($0) } ?? "it may not be run here")
     }
-    if testCase.value("beside") != nil, result.status == Self.mayNot {
-      let words = shown(result.error.suffix(200)).split(separator: "\n").last
-      return .notRun(words.map { String($0) } ?? "it may not be run here")
-    }
     if let expected = testCase.expectedStatus, expected != result.status {
       return failure("status \(result.status), expected \(expected)\n\(shown(result.output.suffix(1000)))")
     }
@@ -185,7 +181,7 @@ struct TestRunner {
     }
   }
 
-  /// Whether a program had the part of its CPU that its contract promises, within 2 %, and no period was missed.
+  /// Whether a program had the part of its CPU that its contract promises, within 2 %, in all but one of a hundred periods.
   ///
   /// - Parameters:
   ///   - promise: The program and its part in per cent.
@@ -205,7 +201,8 @@ struct TestRunner {
       return "no numbers in: \(line)"
     }
     let part = used / numbers[numbers.startIndex + 1] * 100
-    guard abs(part - percent) <= percent * 0.02, numbers[numbers.startIndex + 2] == 0 else {
+    let (missed, periods) = (numbers[numbers.startIndex + 2], numbers[numbers.startIndex + 3])
+    guard abs(part - percent) <= percent * 0.02, missed * 100 <= periods else {
       return "\(words[0]) had \(part) % of its CPU where its contract promises \(percent) %: \(line)"
     }
     return nil

@@ -119,6 +119,21 @@ final class LiveMachine {
     return text
   }
 
+  /// Its status, once it has ended.
+  var status: Int32 { process.terminationStatus }
+
+  /// Waits until it has written something.
+  func expect(_ words: String, times: Int = 1) throws {
+    for _ in 0..<6000 {
+      if text.components(separatedBy: words).count > times { return }
+      guard process.isRunning else { break }
+      usleep(10_000)
+    }
+    guard text.components(separatedBy: words).count > times else {
+      throw Failure(sentence: "never written: \(words)\n\(text.suffix(1000))", status: 1)
+    }
+  }
+
   /// Ends it, and leaves its run directory to others.
   func stop() {
     if process.isRunning {
