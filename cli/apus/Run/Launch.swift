@@ -15,6 +15,8 @@ struct Launch {
   /// Its network card, and the ports of this host that lead to it.
   var network = MachineNetwork.none
   var publishedPorts: [PublishedPort] = []
+  /// Where the core of what fails is kept.
+  var core: String?
   /// What the machine has to be called.
   var name: String?
 
@@ -81,7 +83,7 @@ struct Launch {
     var session = try Session(
       line,
       SessionOptions(
-        programName: programName, isVerbose: isVerbose, timeoutSeconds: options.timeout, code: code,
+        programName: programName, isVerbose: isVerbose, timeoutSeconds: options.timeout, code: code, core: core,
         registration: registration, labels: labels))
     switch session.run() {
     case .exited(let status): return status

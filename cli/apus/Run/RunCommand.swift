@@ -130,6 +130,9 @@ struct Run: ParsableCommand {
       valueName: "host:guest"))
   var publish: [PublishedPort] = []
 
+  @Option(help: ArgumentHelp("Keep a core of what fails, for a debugger.", valueName: "file"))
+  var core: String?
+
   @Flag(help: "Show each Linux system call with its arguments and result.")
   var trace = false
 
@@ -158,7 +161,8 @@ struct Run: ParsableCommand {
 
   func validate() throws {
     if manifest != nil {
-      guard command.isEmpty, root == nil, workdir == nil, environment.isEmpty, pager == nil, libos == nil, !`guard`
+      guard command.isEmpty, root == nil, workdir == nil, environment.isEmpty, pager == nil, libos == nil, core == nil,
+        !`guard`
       else {
         throw ValidationError("with --manifest, programs and what they get stand in that file")
       }
@@ -171,10 +175,6 @@ struct Run: ParsableCommand {
     if command.first == first, first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
     if command.first == first, first.hasPrefix("-") { throw ValidationError("unknown option '\(first)'") }
     try validateName()
-    if !publish.isEmpty, net != .user { throw ValidationError("--publish goes with --net user") }
-    for (index, port) in publish.enumerated() where publish[..<index].contains(where: { $0.host == port.host }) {
-      throw ValidationError("--publish names port \(port.host) of this host twice")
-    }
     if !publish.isEmpty, net != .user { throw ValidationError("--publish goes with --net user") }
     for (index, port) in publish.enumerated() where publish[..<index].contains(where: { $0.host == port.host }) {
       throw ValidationError("--publish names port \(port.host) of this host twice")
@@ -203,6 +203,8 @@ struct Run: ParsableCommand {
     try net.check()
     launch.network = net
     launch.publishedPorts = publish
+    if let core { try CoreKeeper.check(core) }
+    launch.core = core
     if `guard` { launch.options.append.append("protection-keys=1") }
     if let manifest { return try launch.run(manifest: Path(manifest.utf8)) }
     var words = rawTail(count: command.count)

@@ -15,6 +15,8 @@ struct SessionOptions {
   var timeoutSeconds: Double?
   /// For the names in reports of failures.
   var code = CodeFiles()
+  /// Where the core of what fails is kept.
+  var core: String?
   /// How other commands find the machine; nil: they do not.
   var registration: MachineRegistration?
   /// The names of several programs, by which their lines are labelled; nil: there is one, and its bytes are passed on.
@@ -45,6 +47,7 @@ struct Session: ~Copyable {
   private let streamsAreOne = Descriptor.areSame(1, 2)
   private var emulatorWords: [UInt8] = []
   private let crashes: CrashReader
+  private let cores: CoreKeeper?
   private var log = LineAssembler(remembered: 20)
   private var noticed = false
   private var inputEnded = false
@@ -77,6 +80,8 @@ struct Session: ~Copyable {
     control = ControlServer(listener: registration?.listener ?? -1)
     self.options = options
     crashes = CrashReader(options.code)
+    cores = options.core.map { CoreKeeper($0, options.code) }
+    cores?.watch(process.identifier)
     if let labels = options.labels {
       lines = ProgramLines(labels)
       inputEnded = true
@@ -199,7 +204,9 @@ struct Session: ~Copyable {
       if options.isVerbose { for line in lines { say(line) } }
     case .crash:
       noticed = true
-      for line in crashes.lines(record.payload) { say(line) }
+      let report = CrashRecord(record.payload)
+      for line in crashes.lines(report) { say(line) }
+      for line in cores?.keep(report) ?? [] { say(line) }
     case .terminal: break
     }
   }

@@ -56,6 +56,12 @@ final class MachineMemory {
     return base.loadUnaligned(fromByteOffset: Int(at), as: type)
   }
 
+  /// The bytes of a page, as they are; nil outside of memory.
+  func page(_ physical: UInt64) -> UnsafeRawBufferPointer? {
+    guard let at = offset(physical, 4096) else { return nil }
+    return UnsafeRawBufferPointer(start: base + Int(at), count: 4096)
+  }
+
   /// Copies a table of records out of memory that the machine may be writing.
   ///
   /// A record counts once two readings in a row agree; one that never holds still is returned as it was read last.
