@@ -55,7 +55,7 @@ struct ListMachines: ParsableCommand {
         Self.padded(Self.duration(now - machine.started), 8), machine.programs.joined(separator: " "),
       ]
       Diagnostics.tell(columns.joined(separator: "  "))
-      guard machine.programs.count > 1 else { continue }
+      guard machine.firstAccount > 1 else { continue }
       let states = (try? ControlClient.ask(machine, ControlRequest(verb: "programs", program: nil))) ?? ""
       for line in states.split(separator: "\n") { Diagnostics.tell("  " + line) }
     }

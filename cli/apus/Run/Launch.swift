@@ -77,6 +77,7 @@ struct Launch {
     machine.kernel = kernel
     machine.libos = code.libos
     machine.programs = programs
+    if labels != nil { machine.firstAccount = ManifestPlan.firstAccount }
     let registration = try MachineRegistration(machine, isNamed: name != nil)
     // A command that is shown has to work by itself, without this machine's folder.
     if !isPrinted, let registration { line.monitor = MachineRegistry.monitor(of: registration.machine.name) }

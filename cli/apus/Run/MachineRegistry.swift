@@ -30,15 +30,16 @@ struct RunningMachine: Equatable {
   /// The kernel and the LibOS that it runs, for symbols.
   var kernel: Path = []
   var libos: Path = []
-  /// The programs that it was started with, in the order of their accounts: the first of several has account 2, a
-  /// single one account 1.
+  /// The programs that it was started with, in the order of their accounts.
   var programs: [String] = []
+  /// The first program's account: 1, or 2 where a start environment has that one, as with a manifest.
+  var firstAccount = 1
 
   /// The lines of its file.
   var text: String {
     var lines = [
       "name \(name)", "process \(process)", "emulator \(emulator)", "started \(started)", "memory \(memory.bytes)",
-      "processors \(processors)",
+      "processors \(processors)", "first-account \(firstAccount)",
     ]
     for (key, path) in [("memory-file", memoryFile), ("kernel", kernel), ("libos", libos)] where !path.isEmpty {
       lines.append("\(key) \(shown(path))")
@@ -64,6 +65,7 @@ struct RunningMachine: Equatable {
       case "memory-file": memoryFile = Path(value.utf8)
       case "kernel": kernel = Path(value.utf8)
       case "libos": libos = Path(value.utf8)
+      case "first-account": firstAccount = Int(value) ?? 1
       case "program": programs.append(value)
       default: break
       }

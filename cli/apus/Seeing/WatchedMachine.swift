@@ -45,10 +45,10 @@ struct WatchedMachine {
       name = machine.name
       emulator = machine.emulator
       entry = machine
-      // A single program has the first account, the first of several the second.
-      let first = machine.programs.count > 1 ? 2 : 1
       let programs = Dictionary(
-        uniqueKeysWithValues: machine.programs.enumerated().map { (UInt16(first + $0.offset), $0.element) })
+        uniqueKeysWithValues: machine.programs.enumerated().map {
+          (UInt16(machine.firstAccount + $0.offset), $0.element)
+        })
       names = programs.merging([UInt16(APUS_ACCOUNT_REVOKED): "taken by force"]) { own, _ in own }
       memory = try MachineMemory(path: file)
     }

@@ -15,6 +15,8 @@ struct PerfettoTrace {
   /// The flow that ends when a slot runs next, and the end of its last run.
   private var flows: [UInt16: UInt64] = [:]
   private var lastFlow: UInt64 = 0
+  /// Whom a caller waits for.
+  private var callees: [UInt16: UInt16] = [:]
   /// Sums, to be compared with the ledger's.
   private(set) var bookedTicks: [UInt16: UInt64] = [:]
   private(set) var slicesBegun: [UInt16: UInt64] = [:]
@@ -131,10 +133,15 @@ struct PerfettoTrace {
       let details = [("slice", event.detail & 0xffff), ("environment", UInt64(slot))]
       self.event(.instant, cpu, event.ticks, name: "slice \(event.detail & 0xffff)", details: details)
     case APUS_EVENT_WAKE: begin("wakes \(slot)", event, to: slot, from: event.other)
-    case APUS_EVENT_CALL: begin("calls \(event.other)", event, to: event.other, from: slot)
+    case APUS_EVENT_CALL:
+      callees[slot] = event.other
+      begin("calls \(event.other)", event, to: event.other, from: slot)
     case APUS_EVENT_SEND: begin("sends to \(event.other)", event, to: event.other, from: slot)
-    case APUS_EVENT_RETURN: begin("returns to \(event.other)", event, to: event.other, from: slot)
+    case APUS_EVENT_RETURN:
+      callees[event.other] = nil
+      begin("returns to \(event.other)", event, to: event.other, from: slot)
     case APUS_EVENT_DEATH:
+      callees[slot] = nil
       self.event(.instant, own, event.ticks, name: "ends", details: [("cause", event.detail & 0xff)])
     default: break
     }
@@ -148,6 +155,10 @@ struct PerfettoTrace {
     let start = event.ticks &- min(event.detail, event.ticks)
     let details = [("ticks", event.detail), ("environment", UInt64(slot)), ("runs", UInt64(event.other))]
     let flow = flows.removeValue(forKey: slot)
+    // The kernel notes no return where there is none, past a deadline or for a callee that ended: the caller goes on.
+    if let callee = callees.removeValue(forKey: event.other) {
+      self.event(.instant, track(environment: event.other), start, name: "call of \(callee) failed")
+    }
     self.event(.begin, cpu, start, name: name(slot), details: details)
     self.event(.end, cpu, event.ticks)
     self.event(.begin, own, start, name: "on CPU \(event.processor)", endingFlow: flow, details: details)

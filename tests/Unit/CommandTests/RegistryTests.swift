@@ -100,6 +100,7 @@ import Testing
     machine.processors = 3
     machine.memoryFile = Path("/proc/12/fd/7".utf8)
     machine.programs = ["one", "two"]
+    machine.firstAccount = 2
     #expect(RunningMachine(text: machine.text) == machine)
     #expect(RunningMachine(text: "name x\n") == nil)
     #expect(RunningMachine(text: "nonsense") == nil)

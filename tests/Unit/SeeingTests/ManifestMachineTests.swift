@@ -55,8 +55,12 @@ import Testing
     let nobody = try machine.apus("stop", "several/three")
     #expect(nobody.status == 64)
     #expect(nobody.error.contains("has no program called three; its programs: one, two, failing, succeeding, always"))
-    for _ in 0..<1000 where try !machine.apus("ps").output.contains("always ended with status 0\n") { usleep(10_000) }
-    let states = try machine.apus("ps").output
+    var states = ""
+    for _ in 0..<1000 {
+      states = try machine.apus("ps").output
+      if states.contains("always ended with status 0\n") { break }
+      usleep(10_000)
+    }
     for line in [
       "  one runs\n", "  two runs\n", "  failing ended with status 3\n", "  succeeding ended with status 0\n",
       "  always ended with status 0\n",

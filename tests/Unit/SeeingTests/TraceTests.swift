@@ -134,6 +134,30 @@ import Testing
   }
 }
 
+@Suite struct FailedCallTests {
+  @Test func `a call that came to no reply is told when the caller goes on, and only such a one`() {
+    var trace = PerfettoTrace(title: "m", ticksPerSecond: 1_000_000_000, names: [:]) { _ in 5 }
+    func event(_ kind: Int32, _ ticks: UInt64, _ slot: UInt16, _ other: UInt16, _ detail: UInt64 = 0) {
+      trace.add(
+        apus_event(
+          ticks: ticks, detail: detail, environment: slot, other: other, kind: UInt8(kind), processor: 0, reserved: 0,
+          number: 0))
+    }
+    func says(_ words: String) -> Bool { trace.bytes.firstRange(of: Array(words.utf8)) != nil }
+    event(APUS_EVENT_CALL, 100, 1, 2)
+    event(APUS_EVENT_RUN, 200, 1, 2, 100)  // the callee, in the caller's time
+    event(APUS_EVENT_RETURN, 300, 2, 1)
+    event(APUS_EVENT_RUN, 400, 1, 1, 200)
+    #expect(!says("failed"))
+    event(APUS_EVENT_CALL, 500, 1, 3)
+    event(APUS_EVENT_DEATH, 600, 3, 0xffff)
+    event(APUS_EVENT_RUN, 700, 1, 1, 50)
+    #expect(says("call of 3 failed"))
+    event(APUS_EVENT_RUN, 800, 1, 1, 50)
+    #expect(trace.bytes.ranges(of: Array("failed".utf8)).count == 1)
+  }
+}
+
 @Suite(.serialized, .enabled(if: Built.isComplete, "build/ is not complete")) struct TraceMachineTests {
   @Test func `a trace's sums are the ledger's`() throws {
     let script =
