@@ -14,6 +14,10 @@ public final class Execution {
   private static var stackBytes: UInt64 { 0xf000 }
   @safe nonisolated(unsafe) private static var places: UInt64 = 0
   @safe nonisolated(unsafe) private static var freePlaces: [UInt64] = []
+  /// Whether executions that are made from now on get a slice of their own.
+  ///
+  /// One without runs when another gives it the rest of its slice: a LibOS with a scheduler of its own.
+  @safe nonisolated(unsafe) public static var takesSlices = true
 
   /// The address space it runs in.
   public let root: UInt32
@@ -98,6 +102,7 @@ public final class Execution {
         FamilyScheduler.add(execution)
         return execution
       }
+      guard takesSlices else { return execution }
       do throws(SystemCallError) {
         try kernelCall(.sliceAllocate, CapabilitySlot.family, UInt64.max, handle)
       } catch {

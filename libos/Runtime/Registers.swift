@@ -26,6 +26,12 @@ extension runtime_registers {
     unsafe self.base = base.assumingMemoryBound(to: Registers.self)
   }
 
+  /// Names the registers by the address that an entry passes.
+  public init(at address: UInt64) {
+    // SAFETY: the entries pass the address of the frame that they have built.
+    unsafe self.init(base: UnsafeMutableRawPointer(bitPattern: UInt(address)).unsafelyUnwrapped)
+  }
+
   /// All registers.
   public var value: Registers {
     get { unsafe base.pointee }

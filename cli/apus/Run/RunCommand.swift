@@ -146,8 +146,10 @@ struct Run: ParsableCommand {
     help: ArgumentHelp("What ps, stop and logs call the machine; its program's name otherwise.", valueName: "name"))
   var name: String?
 
-  /// Another LibOS than build/libos.elf; the machine tests bring their own.
-  @Option(help: .hidden)
+  @Option(
+    help: ArgumentHelp(
+      "Run another LibOS than Linux's, such as one that `apus new` began; the words behind it are its own.",
+      valueName: "file"))
   var libos: String?
 
   /// The first word is no program: the LibOS makes of the words what it likes.
@@ -170,6 +172,8 @@ struct Run: ParsableCommand {
       return
     }
     guard let first = command.first(where: { $0 != "--" }) else {
+      // A LibOS by itself.
+      if libos != nil { return try validateName() }
       throw ValidationError("which program? For example: apus run /bin/busybox sh")
     }
     if command.first == first, first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
@@ -209,9 +213,11 @@ struct Run: ParsableCommand {
     if let manifest { return try launch.run(manifest: Path(manifest.utf8)) }
     var words = rawTail(count: command.count)
     if words.first == Array("--".utf8) { words.removeFirst() }
+    let isAlone = words.isEmpty
+    if isAlone, let libos { words = [PathWalk.components(Path(libos.utf8)).last ?? []] }
     var program = GuestProgram(words: words)
     if let libos { program.libos = Path(libos.utf8) } else { program.libos = try home.libos() }
-    program.isBare = bare
+    program.isBare = bare || isAlone
     if let root { program.root = try GuestProgram.directory(root, called: "--root \(root)") }
     program.workdir = workdir
     program.environment = environment
