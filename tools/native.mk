@@ -2,7 +2,7 @@
 # native.mk: builds small native programs that take a LibOS's place: each is apps/native and its own folder, under the
 # flags of apps/hostile. They have no heap.
 
-NATIVE_PROGRAMS := stride deadline
+NATIVE_PROGRAMS := stride deadline pager collector tenants
 NATIVE_HEADERS := $(wildcard apps/native/*.h)
 
 define native

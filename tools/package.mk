@@ -10,7 +10,7 @@ include tools/build.mk
 P := $(PACKAGE)/build
 PACKAGE_TOOLS := $(wildcard tools/package/*) tools/package.mk tools/build.mk
 PACKAGE_HEADER := -import-objc-header $(PACKAGE)/Calls.h -Xcc -I -Xcc tools/package
-# The application has no heap, and nobody saves vector registers for it before it asks.
+# The application has no heap: whoever wants one writes it.
 APPLICATION_SWIFT := $(HOSTILE_SWIFT)
 
 $(P)/Application.o: $(PACKAGE)/Application.swift $(PACKAGE)/Calls.h $(PACKAGE_TOOLS)

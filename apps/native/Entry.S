@@ -8,6 +8,7 @@
 
 #define G(offset) %gs:offset
 #define SAVED(field) %gs:APUS_UA_SLICE+field
+#define FAULTED(field) %gs:APUS_UA_EXCEPTION+field
 
   .text
   .globl native_start
@@ -18,12 +19,53 @@ native_start:
   call native_main
   ud2
 
-/* A program without faults has nothing to handle: it says where and why, and ends. */
+/* An exception goes to the program's native_fault(cause, address), if it has one: a function that may use every general
+ * register, and says whether the program can go on. The way back needs no kernel: the frame is IRETQ's. The handler is
+ * compiled without vector registers, so these are still the program's. Otherwise the program says where and why, and
+ * ends. */
+  .weak native_fault
   .globl native_exception_entry
 native_exception_entry:
-  movq G(APUS_UA_EXCEPTION + APUS_SAVE_CAUSE), %rdi
-  movq G(APUS_UA_EXCEPTION + APUS_SAVE_RIP), %rsi
-  movq G(APUS_UA_EXCEPTION + APUS_SAVE_ADDRESS), %rdx
+  pushq %rdx
+  movabsq $native_fault, %rdx
+  testq %rdx, %rdx
+  jz failed
+  pushq %rsi
+  pushq %rdi
+  pushq %r8
+  pushq %r9
+  pushq %r10
+  pushq %r11
+  subq $8, %rsp
+  movq FAULTED(APUS_SAVE_CAUSE), %rdi
+  movq FAULTED(APUS_SAVE_ADDRESS), %rsi
+  call *%rdx
+  testb $1, %al
+  jz failed
+  addq $8, %rsp
+  popq %r11
+  popq %r10
+  popq %r9
+  popq %r8
+  popq %rdi
+  popq %rsi
+  popq %rdx
+  pushq $USER_DATA_SELECTOR
+  pushq FAULTED(APUS_SAVE_RSP)
+  pushq FAULTED(APUS_SAVE_FLAGS)
+  pushq $USER_CODE_SELECTOR
+  pushq FAULTED(APUS_SAVE_RIP)
+  movq FAULTED(APUS_SAVE_RCX), %rcx
+  movq FAULTED(APUS_SAVE_RAX), %rax
+  movq $0, FAULTED(APUS_SAVE_IN_USE)
+  iretq
+  .globl native_nested_entry
+native_nested_entry:                      /* a fault while one is handled: in the handler itself */
+failed:
+  movq FAULTED(APUS_SAVE_CAUSE), %rdi
+  movq FAULTED(APUS_SAVE_RIP), %rsi
+  movq FAULTED(APUS_SAVE_ADDRESS), %rdx
+  andq $~15, %rsp
   call native_failed
   ud2
 
@@ -146,9 +188,12 @@ native_spin:
   .balign 4096
   .skip 65536
 native_stack:
-  .globl native_entry_stacks, native_places, native_text
+  .globl native_entry_stacks, native_nested_stack, native_places, native_text, native_words
   .skip 16384
 native_entry_stacks:
+  .skip 4096
+native_nested_stack:
   .balign 4096
 native_places: .skip NATIVE_PLACES * NATIVE_PLACE_SIZE
 native_text: .skip 4096
+native_words: .skip 4096

@@ -16,6 +16,7 @@
 #define UA_RSP 0x278
 #define UA_RIP 0x280
 #define UA_FLAGS 0x288
+#define UA_OWN 0x2c0                       /* and words of the program's own */
 
 #define CALL_YIELD 1
 #define CALL_SLEEP 2
@@ -54,6 +55,23 @@ NATIVE_INLINE uint64_t kernel_call(
   return result;
 }
 
+/* Memory in bulk, by quad words: an emulator counts each. Addresses and counts are multiples of 8. */
+NATIVE_INLINE void copy_words(uint64_t target, uint64_t source, uint64_t bytes) {
+  uint64_t count = bytes / 8;
+  __asm__ volatile("rep movsq" : "+D"(target), "+S"(source), "+c"(count) : : "memory");
+}
+NATIVE_INLINE void zero_words(uint64_t target, uint64_t bytes) {
+  uint64_t count = bytes / 8;
+  __asm__ volatile("rep stosq" : "+D"(target), "+c"(count) : "a"(0ull) : "memory");
+}
+
+/* The bench's markers (bench/programs/measure.h). */
+#define NATIVE_MARK(code) __asm__ volatile(".byte 0x0f, 0x1f, 0x80, " #code ", 0x00, 0x50, 0x41" : : : "memory")
+NATIVE_INLINE void mark_begin(void) { NATIVE_MARK(0x10); }
+NATIVE_INLINE void mark_end(void) { NATIVE_MARK(0x20); }
+NATIVE_INLINE void mark_sum(void) { NATIVE_MARK(0x30); }
+NATIVE_INLINE void mark_sum_of_all(void) { NATIVE_MARK(0x40); }
+
 /* A fixed piece of work: 200 instructions a round, whatever the compiler thinks. */
 NATIVE_INLINE void work(uint64_t rounds) {
   __asm__ volatile("1:\n\t.rept 198\n\tincq %%rax\n\t.endr\n\tdecq %0\n\tjnz 1b" : "+r"(rounds) : : "rax", "cc");
@@ -64,6 +82,7 @@ NATIVE_INLINE const volatile struct apus_information *information(void) {
   return (const volatile struct apus_information *)APUS_INFORMATION_BASE;
 }
 NATIVE_INLINE uint64_t ticks_per_second(void) { return information()->ticks_per_second; }
+NATIVE_INLINE uint64_t first_ring3_ticks(void) { return information()->first_ring3_ticks; }
 NATIVE_INLINE const volatile struct apus_environment *environment_record(uint64_t slot) {
   return (const volatile struct apus_environment *)(APUS_INFORMATION_BASE + information()->environment_table_offset) + slot;
 }
@@ -83,6 +102,24 @@ NATIVE_INLINE uint64_t contract_missed(uint64_t name) {
 NATIVE_INLINE uint64_t family_page(void) {
   return load64(APUS_TABLES_BASE + (APUS_FAMILY_BASE >> 12 & 0xfffffffff) * 8) & 1 ? APUS_FAMILY_BASE : 0;
 }
+NATIVE_INLINE uint64_t frame_account(uint64_t frame) {
+  return ((const volatile struct apus_frame *)(APUS_INFORMATION_BASE + information()->frame_table_offset))[frame].account;
+}
+NATIVE_INLINE const volatile struct apus_account *account_record(uint64_t account) {
+  return (const volatile struct apus_account *)(APUS_INFORMATION_BASE + information()->account_table_offset) + account;
+}
+NATIVE_INLINE uint64_t account_frames(uint64_t account) { return account_record(account)->frames.used; }
+NATIVE_INLINE uint64_t account_frame_limit(uint64_t account) { return account_record(account)->frames.limit; }
+/* Frames that the kernel has taken from an account by force. */
+NATIVE_INLINE uint64_t account_frames_taken(uint64_t account) {
+  const volatile struct apus_revocation *table =
+      (const volatile struct apus_revocation *)(APUS_INFORMATION_BASE + information()->revocation_table_offset);
+  for (uint64_t i = 0; i < information()->revocation_count; i++)
+    if (table[i].account == account) return table[i].frames.taken;
+  return 0;
+}
+NATIVE_INLINE uint64_t revocation_bound(void) { return information()->revocation_bound_ticks; }
+NATIVE_INLINE uint64_t slice_ticks(void) { return information()->slice_ticks; }
 NATIVE_INLINE uint64_t image_command(void) {
   return APUS_MODULE_BASE + load64(APUS_MODULE_BASE + __builtin_offsetof(struct apus_image, command_offset));
 }
@@ -100,6 +137,10 @@ NATIVE_SYMBOL(native_spin)
 NATIVE_SYMBOL(native_places)
 NATIVE_SYMBOL(native_entry_stacks)
 NATIVE_SYMBOL(native_text)
+NATIVE_SYMBOL(native_words)
+NATIVE_SYMBOL(native_family_body) /* where an environment of another family begins, in a program that has one */
+NATIVE_SYMBOL(native_nested_entry)
+NATIVE_SYMBOL(native_nested_stack)
 #pragma GCC visibility pop
 #endif
 #endif

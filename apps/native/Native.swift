@@ -35,8 +35,8 @@ enum Native {
     func set(_ offset: Int32, _ value: UInt64) { store64(uarea + UInt64(offset), value) }
     set(APUS_UA_EXCEPTION_ENTRY, address_of_native_exception_entry())
     set(APUS_UA_EXCEPTION_STACK, stack)
-    set(APUS_UA_NESTED_ENTRY, address_of_native_exception_entry())
-    set(APUS_UA_NESTED_STACK, stack)
+    set(APUS_UA_NESTED_ENTRY, address_of_native_nested_entry())
+    set(APUS_UA_NESTED_STACK, address_of_native_nested_stack())
     set(APUS_UA_FOREIGN_ENTRY, address_of_native_exception_entry())
     set(APUS_UA_SLICE_BEGIN_ENTRY, address_of_native_slice_begin_entry())
     set(APUS_UA_SLICE_END_ENTRY, address_of_native_slice_end_entry())
@@ -99,13 +99,18 @@ enum Native {
   }
 
   /// The number behind a word of the start command, as in `periods 1000`; nil without that word.
-  static func number(after word: StaticString) -> UInt64? {
+  static func number(after word: StaticString) -> UInt64? { place(of: word).flatMap { decimal(next($0)) } }
+
+  /// Whether the start command has a word.
+  static func hasWord(_ word: StaticString) -> Bool { place(of: word) != nil }
+
+  private static func place(of word: StaticString) -> UInt64? {
     // Settings, an empty word, the program; then the arguments up to an empty word.
     var at = image_command()
     while load8(at) != 0 { at = next(at) }
     at = next(at + 1)
     while load8(at) != 0 {
-      if matches(at, word) { return decimal(next(at)) }
+      if matches(at, word) { return at }
       at = next(at)
     }
     return nil

@@ -107,6 +107,7 @@ static const struct {
     {"pipe", measure_pipe},       {"messages", measure_messages}, {"switch", measure_switch},
     {"exception", measure_exception}, {"appel", measure_appel},   {"map1", measure_map1},
     {"map100", measure_map100},   {"unmap100", measure_unmap100}, {"yield", measure_yield},
+    {"pager", measure_pager},     {"collector", measure_collector},
 };
 
 static int wanted(const char *name, int count, char **names) {

@@ -51,6 +51,10 @@ struct BenchFigure {
   var twinScale = 1.0
 
   var key: Metric { Metric(name: name, metric: metric) }
+  /// A number of faults, the same by any clock.
+  var isCount: Bool { Self.isCount(key) }
+
+  static func isCount(_ metric: Metric) -> Bool { metric.metric.hasSuffix("faults") }
 
   /// A figure of the native program.
   private static func native(
@@ -70,6 +74,16 @@ struct BenchFigure {
     BenchFigure(
       name: name, metric: metric, guest: .linux, twins: [Metric(name: name, metric: metric)],
       title: title, twin: "the same binary", target: target)
+  }
+
+  /// A figure of an application, which is a program of its own.
+  private static func application(
+    _ guest: ApusGuest, _ metric: String, _ twins: [String], _ title: String, _ twin: String,
+    _ target: BenchTarget? = nil
+  ) -> BenchFigure {
+    BenchFigure(
+      name: "\(guest)", metric: metric, guest: guest, twins: twins.map { Metric(name: "\(guest)", metric: $0) },
+      title: title, twin: twin, target: target)
   }
 
   private static let signals = [("exception", "int3"), ("exception", "ud2")]
@@ -153,6 +167,27 @@ struct BenchFigure {
     binary("messages", "futex", "futex, a word one way (binary)"),
     binary("messages", "eventfd", "eventfd, one way (binary)"),
     binary("messages", "socket", "Unix socket, a byte one way (binary)"),
+    application(
+      .pager, "op", ["swap", "swap-locked", "userfaultfd"], "pager: a scan beyond its frames, its own policy, a page",
+      "swap on a RAM disk, mlock beside it, or its policy by userfaultfd", .times(2)),
+    application(
+      .pager, "clock", ["swap"], "the same under the default policy, the clock", "swap on a RAM disk, Linux's policy"),
+    application(
+      .pager, "faults", ["swap-faults", "swap-locked-faults", "userfaultfd-faults"],
+      "pager: faults in 1,000 pages (a count, no instructions)", "the fewest of the three"),
+    application(
+      .pager, "clock-faults", ["swap-faults"], "the same under the clock (a count, no instructions)",
+      "swap, Linux's policy"),
+    application(
+      .collector, "op", ["sigsegv"], "collector: finding and protecting a changed page while the program goes on",
+      "mprotect and SIGSEGV", .times(5)),
+    application(.collector, "whole", ["sigsegv-whole"], "the same with the program's work and the copy", "the same"),
+    application(
+      .collector, "still", ["soft-dirty", "sigsegv"], "collector: finding a changed page, the program stands still",
+      "soft-dirty bits of /proc/self/pagemap"),
+    application(
+      .collector, "faults", ["sigsegv-faults"], "collector: faults in 1,000 changed pages (a count, no instructions)",
+      "mprotect and SIGSEGV"),
   ]
 
   /// The cases' names, in order.
@@ -189,7 +224,7 @@ struct BenchRow {
   var apusEvents: BenchEvents?
   var linuxEvents: BenchEvents?
 
-  var unit: String { kind == .instructions ? "instructions" : "ns" }
+  var unit: String { figure.isCount ? "faults" : kind == .instructions ? "instructions" : "ns" }
   var apusMedian: Double? { median(apus) }
   var linuxMedian: Double? { median(linux) }
   /// How many times better Apus is.

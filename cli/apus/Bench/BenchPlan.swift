@@ -114,7 +114,9 @@ struct BenchPlan {
         samples[series.metric]?.events = series.events
       case .wall:
         // The counter does not start at power-on then: the host's clock times the boot.
-        guard series.metric != Self.boot, let clock = result.clock else { continue }
+        guard series.metric != Self.boot, !BenchFigure.isCount(series.metric), let clock = result.clock else {
+          continue
+        }
         samples[series.metric, default: Series()].values += series.values.map { $0 * 1e9 / clock }
       }
       seen.insert(series.metric)
@@ -129,6 +131,7 @@ struct BenchPlan {
 
   private func rows(_ kind: BenchKind, _ samples: Samples) -> [BenchRow] {
     figures.compactMap { figure in
+      guard kind == .instructions || !figure.isCount else { return nil }
       let apus = samples.apus[figure.guest]?[figure.key]
       let ways = figure.twins.compactMap { way in samples.linux[way].map { (way: way, series: $0) } }
       let best = ways.min { (median($0.series.values) ?? .infinity) < (median($1.series.values) ?? .infinity) }

@@ -29,7 +29,10 @@ struct BenchPrograms {
     let compiler = try Self.compiler()
     let jobs: [(output: String, sources: [String], needs: [String], words: [String])] = [
       (
-        linux, ["linux.c", "linux-memory.c", "linux-messages.c", "linux-processes.c"], ["linux.h", "measure.h"],
+        linux,
+        [
+          "linux.c", "linux-memory.c", "linux-messages.c", "linux-processes.c", "linux-pager.c", "linux-collector.c",
+        ], ["linux.h", "measure.h"],
         ["-O2", "-static", "-pthread"]
       ),
       (tiny, ["tiny.S"], [], ["-nostdlib", "-static"]),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LinuxTwin.swift: Debian's cloud kernel with our bench program as its only process.
+// LinuxTwin.swift: Debian's cloud kernel with our bench program as its only process, and the module of its RAM disk.
 
 import Glibc
 
@@ -22,6 +22,11 @@ struct LinuxTwin {
     contents.add(program: "init", contents: try BenchFile.read(programs.start))
     contents.add(program: "linux", contents: try BenchFile.read(programs.linux))
     contents.add(program: "tiny", contents: try BenchFile.read(programs.tiny))
+    if BenchFile.exists(kernel + ".brd.ko") {
+      contents.add(program: "brd.ko", contents: try BenchFile.read(kernel + ".brd.ko"))
+    } else {
+      Diagnostics.say("the Linux twin's package has no module brd: pager is not run with Linux's swap")
+    }
     try BenchFile.write(contents.finished(), to: archive)
   }
 
@@ -45,7 +50,8 @@ struct LinuxTwin {
 
   /// Leaves the kernel at `kernel` unless it is there; the stamp beside it names the package.
   private static func fetchKernel(to kernel: String, folder: String) throws(Failure) -> String {
-    let stamp = kernel + ".package"
+    // What an earlier version fetched had no module, and a stamp of another name.
+    let stamp = kernel + ".contents"
     if BenchFile.exists(kernel), BenchFile.exists(stamp) {
       return shown(try BenchFile.read(stamp))
     }
@@ -68,6 +74,10 @@ struct LinuxTwin {
     let image = work + "/root/boot/vmlinuz-" + package.dropFirst("linux-image-".count)
     let unpacked = try KernelPayload.unpack(try BenchFile.read(image), scratch: work)
     try BenchFile.write(unpacked, to: kernel)
+    // The RAM disk that the pager's twin swaps to, where the kernel has it as a module.
+    let release = package.dropFirst("linux-image-".count)
+    let module = work + "/root/lib/modules/\(release)/kernel/drivers/block/brd.ko"
+    if BenchFile.exists(module) { try BenchFile.write(try BenchFile.read(module), to: kernel + ".brd.ko") }
     try BenchFile.write(Array(package.utf8), to: stamp)
     return package
   }

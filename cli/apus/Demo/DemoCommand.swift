@@ -10,6 +10,48 @@ enum DemoProgram: String, CaseIterable, ExpressibleByArgument {
   case stride
   /// A periodic task that meets every deadline thanks to a contract.
   case deadline
+  /// A scan beyond its frames, under the default policy and under its own.
+  case pager
+  /// Checkpoints of what changed, while the program goes on.
+  case collector
+  /// Four families with budgets that change.
+  case tenants
+
+  var memory: String {
+    switch self {
+    case .stride, .deadline, .tenants: "32M"
+    case .pager, .collector: "64M"
+    }
+  }
+
+  /// The word that makes it tell what its picture is drawn from, beside what it says anyway.
+  var traceWords: [String] {
+    switch self {
+    case .pager: ["trace"]
+    case .stride, .deadline, .collector, .tenants: []
+    }
+  }
+
+  /// Whether a line is for the picture and not for a person.
+  func isTrace(_ line: Substring) -> Bool {
+    switch self {
+    case .stride: line.hasPrefix(StrideTrace.mark)
+    case .pager: line.hasPrefix(PagerTrace.mark)
+    case .tenants: line.hasPrefix(TenantsTrace.mark)
+    case .deadline, .collector: false
+    }
+  }
+
+  /// The picture of what it told; nil if it told nothing to draw.
+  func drawing(_ lines: [Substring]) -> String? {
+    switch self {
+    case .stride: StrideTrace(lines)?.drawing
+    case .pager: PagerTrace(lines)?.drawing
+    case .collector: CollectorBars(lines)?.drawing
+    case .tenants: TenantsTrace(lines)?.drawing
+    case .deadline: nil
+    }
+  }
 }
 
 struct Demo: ParsableCommand {
@@ -18,21 +60,24 @@ struct Demo: ParsableCommand {
     discussion: """
       stride: three endless loops get 3 : 2 : 1 of the CPU from a scheduler in the application; --svg draws who ran.
       deadline: a periodic task beside eight endless loops, with a contract and without.
+      pager: a scan over more pages than frames, under the default policy and under the program's own.
+      collector: checkpoints of what changed, found by dirty bits, while the program goes on.
+      tenants: four families, each with its own way to answer, whose frames are asked back and given again.
 
       Words behind the name are the program's: quanta 1000; periods 10000, without 20.
       """)
 
-  @Argument(help: "stride or deadline.")
+  @Argument(help: "stride, deadline, pager, collector or tenants.")
   var program: DemoProgram
 
   @Argument(help: "Words for the program.")
   var words: [String] = []
 
-  @Option(help: ArgumentHelp("Draw the trace of stride into this file.", valueName: "file"))
+  @Option(help: ArgumentHelp("Draw what happened into this file; not of deadline.", valueName: "file"))
   var svg: String?
 
   func validate() throws {
-    if svg != nil, program != .stride { throw ValidationError("only stride has a trace to draw") }
+    if svg != nil, program == .deadline { throw ValidationError("deadline has nothing to draw") }
   }
 
   func run() throws { throw ExitCode(try execute()) }
@@ -42,15 +87,18 @@ struct Demo: ParsableCommand {
     let image = try home.built("\(program.rawValue).elf")
     guard let own = try? HostFile.linkTarget(Path("/proc/self/exe".utf8)),
       let result = HostTool.run(
-        [shown(own), "run", "--bare", "--icount", "--memory", "32M", "--libos", shown(image), program.rawValue] + words)
+        [
+          shown(own), "run", "--bare", "--icount", "--memory", program.memory, "--libos", shown(image),
+          program.rawValue,
+        ] + words + (svg == nil ? [] : program.traceWords))
     else { throw Failure(sentence: "the machine cannot be started", status: Status.machine) }
     let lines = result.text.split(separator: "\n")
-    for line in lines where !line.hasPrefix(StrideTrace.mark) { Diagnostics.tell(String(line)) }
+    for line in lines where !program.isTrace(line) { Diagnostics.tell(String(line)) }
     if let svg {
-      guard let trace = StrideTrace(lines) else {
-        throw Failure(sentence: "the program told no quantum to draw", status: Status.machine)
+      guard let drawing = program.drawing(lines) else {
+        throw Failure(sentence: "the program told nothing to draw", status: Status.machine)
       }
-      try BenchFile.write(Array(trace.drawing.utf8), to: svg)
+      try BenchFile.write(Array(drawing.utf8), to: svg)
     }
     return result.status
   }
