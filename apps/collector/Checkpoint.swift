@@ -2,8 +2,8 @@
 // Checkpoint.swift: an image of memory as it was at a moment, made while the program goes on; of what changed only.
 //
 // What changed since the last checkpoint stands in the page table: the processor sets a dirty bit, and a program reads
-// its own page table without a kernel call. These pages lose the right to be written until they are saved. Whoever writes
-// to one meanwhile faults, and the handler saves it first. All other pages are left alone and cost nothing.
+// its own page table without a kernel call. These pages lose the right to be written until they are saved. Whoever
+// writes to one meanwhile faults, and the handler saves it first. All other pages are left alone and cost nothing.
 
 import ApusABI
 

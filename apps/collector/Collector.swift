@@ -34,7 +34,7 @@ private struct Mutator {
   }
 }
 
-/// What all images together come to: the sum that a program without any of this has, too (bench/programs/linux-collector.c).
+/// What all images together come to, as in a program without any of this; bench/programs/linux-collector.c has it, too.
 private let expectedChecksum: UInt64 = 5_489_312_518_479_000_231
 
 private let settling: UInt64 = 1

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measurement.swift: a native program's figures as lines for `apus bench` (bench/README.md, "Lines of a bench program").
+// Measurement.swift: a native program's figures as lines for `apus bench`; bench/README.md says what they look like.
 
 import ApusABI
 
