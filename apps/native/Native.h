@@ -103,7 +103,8 @@ NATIVE_INLINE uint64_t family_page(void) {
   return load64(APUS_TABLES_BASE + (APUS_FAMILY_BASE >> 12 & 0xfffffffff) * 8) & 1 ? APUS_FAMILY_BASE : 0;
 }
 NATIVE_INLINE uint64_t frame_account(uint64_t frame) {
-  return ((const volatile struct apus_frame *)(APUS_INFORMATION_BASE + information()->frame_table_offset))[frame].account;
+  uint64_t table = APUS_INFORMATION_BASE + information()->frame_table_offset;
+  return ((const volatile struct apus_frame *)table)[frame].account;
 }
 NATIVE_INLINE const volatile struct apus_account *account_record(uint64_t account) {
   return (const volatile struct apus_account *)(APUS_INFORMATION_BASE + information()->account_table_offset) + account;

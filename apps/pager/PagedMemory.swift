@@ -2,8 +2,9 @@
 // PagedMemory.swift: more pages than frames: what is away lies in a store, and a fault brings it back.
 //
 // The program has `frames` frames of its own budget and a store beside them, which stands for a disk or another family:
-// no page of the store is ever mapped into the paged region, every page that comes or goes is copied. All that the fault
-// handler needs stands in words and tables of the program's memory; page tables are read where the kernel shows them.
+// no page of the store is ever mapped into the paged region, every page that comes or goes is copied. All that the
+// fault handler needs stands in words and tables of the program's memory; page tables are read where the kernel shows
+// them.
 
 import ApusABI
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pager.swift: a scan over more pages than there are frames, under the default policy and under the program's own.
 //
-// The words of the start command: `pager` alone tells what came of it, `pager trace` each row of faults as well (the host
-// draws them), `pager bench` prints lines for the bench. The Linux twin is bench/programs/linux-pager.c.
+// The words of the start command: `pager` alone tells what came of it, `pager trace` each row of faults as well, which
+// the host draws, `pager bench` prints lines for the bench. The Linux twin is bench/programs/linux-pager.c.
 
 import ApusABI
 

@@ -10,7 +10,7 @@ struct Family {
   /// Where its u-area is seen here, which the family could not prevent.
   let uarea: UInt64
 
-  /// Slots of the capability lists: the landlord's for everything, and the family's own, in its list and while it is made.
+  /// Slots of the capability lists: the landlord's for everything, and the family's own, also while it is made.
   private static var everything: UInt64 { 3 }
   static var own: UInt64 { 4 }
 

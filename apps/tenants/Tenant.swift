@@ -2,8 +2,8 @@
 // Tenant.swift: what runs in each of the four families: it holds frames, and answers in its own way when some are asked
 // back.
 //
-// It shares the program's text and nothing else: no global, no heap, no console. The frames that it holds are numbers in
-// a list of its own.
+// It shares the program's text and nothing else: no global, no heap, no console. The frames that it holds are numbers
+// in a list of its own.
 
 import ApusABI
 
