@@ -173,7 +173,7 @@ static void measure_soft_dirty(void) {
       (const char *[]){"soft-dirty-whole", "soft-dirty", "soft-dirty-faults"}, save_soft_dirty, nothing, nothing);
 }
 
-// In a process of its own: of the first process Linux believes that it handles no signal, and tells each on the console.
+// In a process of its own: Linux takes the first process for one that handles no signal, and tells each on the console.
 static void in_child(void (*body)(void)) {
   pid_t child = fork();
   if (child == 0) {

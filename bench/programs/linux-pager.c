@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// linux-pager.c: the twin of apps/pager: the same scan over more pages than there are frames, in Linux's three ways.
+// linux-pager.c: the twin of apps/pager: the same scan over more pages than there are frames, in Linux's ways.
 //
 // swap: a control group's memory limit and swap on a RAM disk (brd), which copies a page and does nothing else.
 // swap-locked: the same, and what the program's own policy would keep is locked in memory (mlock).
+// swap-generations: swap under the multi-generational LRU, which Debian builds and leaves off. It learns from the pages
+// that come back, so it has more passes before those that count.
 // userfaultfd: the program's own policy, by SIGBUS on the faulting thread, which is cheaper than a second thread.
 // What the kernel does not have is left out.
 #define _GNU_SOURCE
@@ -20,7 +22,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { PAGES = 4864, FRAMES = 4096, HOT = 256, SCANNED = PAGES - HOT, WORDS = 8, SETTLING = 2 };
+enum { PAGES = 4864, FRAMES = 4096, HOT = 256, SCANNED = PAGES - HOT, WORDS = 8, SETTLING = 2, LEARNING = 12 };
 // What the limit leaves beside the frames: page tables, and what the kernel charges ahead.
 enum { SLACK = 128 };
 
@@ -62,17 +64,18 @@ static uint64_t count_major(void) {
   return (uint64_t)usage.ru_majflt;
 }
 
-static void measure_passes(const char *metric, const char *faults_metric, uint64_t (*count)(void)) {
+static void measure_passes(
+    const char *metric, const char *faults_metric, unsigned settling, uint64_t (*count)(void)) {
   struct measurement instructions = {.name = "pager", .metric = metric};
   struct measurement faults = {.name = "pager", .metric = faults_metric};
   passes = sum = 0;
-  for (unsigned round = 0; round < SETTLING + samples; round++) {
+  for (unsigned round = 0; round < settling + samples; round++) {
     uint64_t before_faults = count();
-    if (round >= SETTLING) MARK_BEGIN;
+    if (round >= settling) MARK_BEGIN;
     uint64_t before = counter();
     pass();
     uint64_t ticks = counter() - before;
-    if (round < SETTLING) continue;
+    if (round < settling) continue;
     MARK_END;
     add_sample(&instructions, ticks, SCANNED);
     add_sample(&faults, (count() - before_faults) * 1000, SCANNED);
@@ -129,14 +132,14 @@ static int make_group(void) {
          put("/groups/pager/memory.max", limit);
 }
 
-static void measure_swap(const char *metric, const char *faults_metric, size_t locked) {
+static void measure_swap(const char *metric, const char *faults_metric, unsigned settling, size_t locked) {
   pid_t child = fork();
   if (child == 0) {
     require(put("/groups/pager/cgroup.procs", "0"), "control group");
     region = map_pages(PAGES);
     // The pages that stay: the hot ones, and the first that are scanned.
     if (locked > 0) require(mlock(region, locked * PAGE) == 0, "mlock");
-    measure_passes(metric, faults_metric, count_major);
+    measure_passes(metric, faults_metric, settling, count_major);
     _exit(0);
   }
   finish_child(child);
@@ -183,7 +186,7 @@ static void measure_userfault(void) {
       .range = {.start = (uint64_t)region, .len = (uint64_t)PAGES * PAGE}, .mode = UFFDIO_REGISTER_MODE_MISSING};
   require(ioctl(userfault, UFFDIO_REGISTER, &range) == 0, "userfaultfd");
   install(SIGBUS, bring);
-  measure_passes("userfaultfd", "userfaultfd-faults", count_by_hand);
+  measure_passes("userfaultfd", "userfaultfd-faults", SETTLING, count_by_hand);
 }
 
 void measure_pager(void) {
@@ -195,7 +198,11 @@ void measure_pager(void) {
   }
   finish_child(child);
   if (!swap_on_ram() || !make_group()) return;
-  measure_swap("swap", "swap-faults", 0);
+  measure_swap("swap", "swap-faults", SETTLING, 0);
   // A part of the frames has to be left to what passes through.
-  measure_swap("swap-locked", "swap-locked-faults", FRAMES - 256);
+  measure_swap("swap-locked", "swap-locked-faults", SETTLING, FRAMES - 256);
+  mkdir("/sys", 0555);
+  mount("none", "/sys", "sysfs", 0, 0);
+  if (!put("/sys/kernel/mm/lru_gen/enabled", "y")) return;
+  measure_swap("swap-generations", "swap-generations-faults", LEARNING, 0);
 }

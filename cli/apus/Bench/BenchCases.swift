@@ -168,15 +168,18 @@ struct BenchFigure {
     binary("messages", "eventfd", "eventfd, one way (binary)"),
     binary("messages", "socket", "Unix socket, a byte one way (binary)"),
     application(
-      .pager, "op", ["swap", "swap-locked", "userfaultfd"], "pager: a scan beyond its frames, its own policy, a page",
-      "swap on a RAM disk, mlock beside it, or its policy by userfaultfd", .times(2)),
+      .pager, "op", ["swap", "swap-locked", "swap-generations", "userfaultfd"],
+      "pager: a scan beyond its frames, its own policy, a page",
+      "swap on a RAM disk, in three ways, or its policy by userfaultfd", .times(2)),
     application(
-      .pager, "clock", ["swap"], "the same under the default policy, the clock", "swap on a RAM disk, Linux's policy"),
+      .pager, "clock", ["swap", "swap-generations"], "the same under the default policy, the clock",
+      "swap on a RAM disk, Linux's policy"),
     application(
-      .pager, "faults", ["swap-faults", "swap-locked-faults", "userfaultfd-faults"],
-      "pager: faults in 1,000 pages (a count, no instructions)", "the fewest of the three"),
+      .pager, "faults", ["swap-faults", "swap-locked-faults", "swap-generations-faults", "userfaultfd-faults"],
+      "pager: faults in 1,000 pages (a count, no instructions)", "the fewest of these"),
     application(
-      .pager, "clock-faults", ["swap-faults"], "the same under the clock (a count, no instructions)",
+      .pager, "clock-faults", ["swap-faults", "swap-generations-faults"],
+      "the same under the clock (a count, no instructions)",
       "swap, Linux's policy"),
     application(
       .collector, "op", ["sigsegv"], "collector: finding and protecting a changed page while the program goes on",
