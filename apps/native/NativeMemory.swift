@@ -7,7 +7,7 @@ import ApusABI
 struct SharedWord {
   private let address: UInt64
 
-  /// The word of a number, below 512.
+  /// The word of a number, below 500; the rest is for what stands between a call and its arguments.
   init(_ number: UInt64) { address = address_of_native_words() + number * 8 }
 
   var value: UInt64 {
