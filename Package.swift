@@ -39,6 +39,7 @@ let package = Package(
     shared(
       "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF"]
     ),
+    shared("ApusFiles", "libos/Files", ["ApusRuntime"]),
     // The network stack. Optimized in tests, too: they carry many streams, and it is the code that runs on the machine.
     .target(
       name: "ApusNet", path: "libos/Net", swiftSettings: [.strictMemorySafety(), .unsafeFlags(["-O"])]),
@@ -87,6 +88,7 @@ let package = Package(
     .testTarget(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),
+    tests("FilesTests", ["ApusFiles", "ApusRuntime"]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("SeeingTests", ["ApusABI", "CApusABI", "CHost", "apus"]),
     tests("CommandTests", ["ApusABI", "ApusImage", "CHost", "apus", "FakeMachine"]),

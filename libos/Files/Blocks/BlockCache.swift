@@ -71,10 +71,17 @@ public final class BlockCache {
     guard let transfer = block.loading else { return }
     device.finish(transfer)
     block.loading = nil
-    if let error = transfer.error {
-      remove(block)
-      throw .device(error, block: block.number)
+    guard var error = transfer.error else { return }
+    if transfer.memory.count > 1 {
+      // Another block of the run may have failed.
+      let alone = BlockTransfer(.read, firstSector: block.number * sectorsPerBlock, memory: [block.bytes])
+      device.start(alone)
+      device.finish(alone)
+      guard let own = alone.error else { return }
+      error = own
     }
+    remove(block)
+    throw .device(error, block: block.number)
   }
 
   /// The block, read if it is not in memory.

@@ -150,7 +150,9 @@ extension Ext2 {
     var blocks: [CachedBlock] = []
     for change in waitingEntries where isWanted(change) {
       let block = try block(change.place.block)
-      if change.inode == 0 { try erase(block, change.place.offset) } else {
+      if change.inode == 0 {
+        try erase(block, change.place.offset)
+      } else {
         patch(block, change.place.offset, change.inode, change.type)
       }
       cache.change(block, order: BlockOrder.inTurn)

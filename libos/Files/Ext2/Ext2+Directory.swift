@@ -76,7 +76,9 @@ extension Ext2 {
   /// Reads and checks the entry at an offset of a directory's block.
   func rawEntry(_ block: CachedBlock, _ offset: Int) throws(FileError) -> RawEntry {
     let bytes = block.bytes
-    guard offset + 8 <= blockByteCount else { throw damage(.directoryEntry, block: block.number, value: UInt64(offset)) }
+    guard offset + 8 <= blockByteCount else {
+      throw damage(.directoryEntry, block: block.number, value: UInt64(offset))
+    }
     let inode = bytes.load(offset, as: UInt32.self)
     let length = Int(bytes.load(offset + 4, as: UInt16.self))
     let nameLength = Int(bytes[offset + 6])
@@ -307,7 +309,9 @@ extension Ext2 {
   /// Moves a name within one block of the disk, so that there is no moment with two of them or none.
   ///
   /// - Returns: Whether there was room.
-  func moveEntry(_ entry: FoundEntry, of directory: Ext2Inode, to name: [UInt8], _ inode: Ext2Inode) throws(FileError) -> Bool {
+  func moveEntry(_ entry: FoundEntry, of directory: Ext2Inode, to name: [UInt8], _ inode: Ext2Inode) throws(FileError)
+    -> Bool
+  {
     if isNew(entry.place) || entry.storedInode != inode.number { return false }
     let block = try block(entry.place.block)
     guard let raw = try room(RawEntry.space(forName: name.count), in: block, of: directory) else { return false }
@@ -328,7 +332,8 @@ extension Ext2 {
     directory.isChanged = true
   }
 
-  private func insert(_ name: [UInt8], into block: CachedBlock, _ raw: RawEntry, _ inode: UInt32, _ type: UInt8) -> Int {
+  private func insert(_ name: [UInt8], into block: CachedBlock, _ raw: RawEntry, _ inode: UInt32, _ type: UInt8) -> Int
+  {
     let offset = raw.offset + raw.usedLength
     let length = raw.length - raw.usedLength
     if raw.usedLength > 0 { block.bytes.store(UInt16(raw.usedLength), at: raw.offset + 4) }
@@ -345,7 +350,8 @@ extension Ext2 {
     var offset = 0
     while offset < blockByteCount {
       let raw = try rawEntry(block, offset)
-      let isPromised = raw.inode == 0 && directory.waitingEntryCount > 0
+      let isPromised =
+        raw.inode == 0 && directory.waitingEntryCount > 0
         && waiting(EntryPlace(block: block.number, offset: offset)) != nil
       let used = isPromised ? RawEntry.space(forName: raw.nameLength) : raw.usedLength
       if raw.length - used >= need {

@@ -170,8 +170,13 @@ extension Ext2 {
     inode.changeTime = now
     inode.isChanged = true
     if inode.linkCount > 0 { return }
-    inode.deletionTime = UInt32(truncatingIfNeeded: max(1, now / 1_000_000_000))
+    inode.deletionTime = deletionTime(now)
     if inode.holdCount == 0 { try delete(inode, now: now) }
+  }
+
+  /// What e2fsck takes for a time: less than the count of inodes would be a link of ext3's list of orphans.
+  func deletionTime(_ now: Int64) -> UInt32 {
+    max(superblock.inodeCount + 1, UInt32(truncatingIfNeeded: max(0, now) / 1_000_000_000))
   }
 
   public func removeDirectory(_ name: [UInt8], in directory: UInt64, now: Int64) throws(FileError) {
@@ -203,7 +208,8 @@ extension Ext2 {
       if groups[index].directories > 0 { groups[index].directories -= 1 }
       groups[index].isChanged = true
     }
-    let hasMap = inode.isRegular || inode.isDirectory
+    let hasMap =
+      inode.isRegular || inode.isDirectory
       || inode.kind == .symbolicLink && !inode.isFastLink(sectorsOfBlock: sectorsPerBlock)
     if hasMap { try freeBlocks(of: inode, from: 0) }
     try dropAttributes(of: inode)

@@ -118,7 +118,7 @@ extension Ext2 {
     target.changeTime = now
     target.isChanged = true
     if target.linkCount > 0 { return }
-    target.deletionTime = UInt32(truncatingIfNeeded: max(1, now / 1_000_000_000))
+    target.deletionTime = deletionTime(now)
     if target.holdCount == 0 { try delete(target, now: now) }
   }
 

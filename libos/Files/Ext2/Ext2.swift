@@ -177,7 +177,9 @@ public final class Ext2: DiskFileSystem {
   /// Enters an inode into memory.
   func keep(_ inode: Ext2Inode) {
     let slot: Int
-    if let unused = unusedInodeSlots.popLast() { slot = Int(unused) } else {
+    if let unused = unusedInodeSlots.popLast() {
+      slot = Int(unused)
+    } else {
       slot = inodeSlots.count
       inodeSlots.append(nil)
     }

@@ -49,7 +49,8 @@ extension Ext2 {
       }
       let table = superblock.inodeTableBlockCount
       let isApart =
-        group.blockBitmap != group.inodeBitmap && (group.blockBitmap < group.inodeTable || group.blockBitmap - group.inodeTable >= table)
+        group.blockBitmap != group.inodeBitmap
+        && (group.blockBitmap < group.inodeTable || group.blockBitmap - group.inodeTable >= table)
         && (group.inodeBitmap < group.inodeTable || group.inodeBitmap - group.inodeTable >= table)
       guard isInside(group.blockBitmap, 1), isInside(group.inodeBitmap, 1), isInside(group.inodeTable, table), isApart,
         group.freeBlocks <= count, group.freeInodes <= superblock.inodesPerGroup
@@ -61,7 +62,9 @@ extension Ext2 {
 
   private func bitmap(_ number: UInt32) throws(FileError) -> CachedBlock { try block(UInt64(number)) }
 
-  private func isSet(_ bitmap: CachedBlock, _ index: Int) -> Bool { bitmap.bytes[index >> 3] >> UInt8(index & 7) & 1 != 0 }
+  private func isSet(_ bitmap: CachedBlock, _ index: Int) -> Bool {
+    bitmap.bytes[index >> 3] >> UInt8(index & 7) & 1 != 0
+  }
 
   private func set(_ bitmap: CachedBlock, _ index: Int, _ value: Bool) {
     let bit = UInt8(1) << UInt8(index & 7)

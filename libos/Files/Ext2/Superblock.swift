@@ -114,7 +114,7 @@ public struct Superblock: Equatable, Sendable {
     let size = inodeByteCount
     try require(size >= 128 && size <= blockByteCount && size & (size - 1) == 0, SuperblockField.inodeSize)
     extraInodeByteCount = size > 128 ? min(32, half(SuperblockField.wantedExtraSize)) & ~3 : 0
-    try require(firstInode >= 11 && firstInode <= inodeCount, SuperblockField.firstInode)
+    try require(firstInode >= 11 && firstInode <= inodeCount && inodeCount < .max, SuperblockField.firstInode)
     try require(firstDataBlock == UInt32(home), SuperblockField.firstDataBlock)
     try require(blockCount > firstDataBlock, SuperblockField.blocksCount)
     guard UInt64(blockCount) * UInt64(blockByteCount) <= deviceByteCount else {

@@ -6,14 +6,17 @@ import Testing
 
 /// What an operation was, for the oracle of power cuts and for messages.
 struct Step: CustomStringConvertible {
-  enum Kind: String { case create, directory, write, truncate, link, symbolicLink, unlink, removeDirectory, rename, attributes, synchronize }
+  enum Kind: String {
+    case create, directory, write, truncate, link, symbolicLink, unlink, removeDirectory, rename, attributes,
+      synchronize
+  }
   var kind: Kind
   /// The paths concerned; what is below a directory that moves is, too.
   var paths: [String] = []
   /// Whether a directory moved to another directory or block: e2fsck may have to ask.
   var movesDirectory = false
-  /// Of a rename: whether the target existed.
-  var replaces = false
+  /// Of a rename: the name that stood for something else before.
+  var replaced: String?
   var description: String { "\(kind) \(paths.joined(separator: " "))" }
 }
 
@@ -126,8 +129,12 @@ struct Driver {
     let new = NewNode(.regular, permissions: permissions)
     let (system, parent, time) = (system, node(directory), now)
     let path = path(directory, name)
-    guard let made = try attempt(isTaken ? .exists : nil, { () throws(FileError) in
-      try system.create(Array(name.utf8), in: parent, new, now: time) })
+    guard
+      let made = try attempt(
+        isTaken ? .exists : nil,
+        { () throws(FileError) in
+          try system.create(Array(name.utf8), in: parent, new, now: time)
+        })
     else { return nil }
     let file = model.make(Item(kind: .regular, permissions: permissions), parent: directory)
     nodes[file] = made
@@ -140,8 +147,12 @@ struct Driver {
     let isTaken = model.files[directory]?.names[name] != nil
     let (system, parent, time) = (system, node(directory), now)
     let path = path(directory, name)
-    guard let made = try attempt(isTaken ? .exists : nil, { () throws(FileError) in
-      try system.create(Array(name.utf8), in: parent, NewNode(.directory, permissions: 0o755), now: time) })
+    guard
+      let made = try attempt(
+        isTaken ? .exists : nil,
+        { () throws(FileError) in
+          try system.create(Array(name.utf8), in: parent, NewNode(.directory, permissions: 0o755), now: time)
+        })
     else { return nil }
     let file = model.make(Item(kind: .directory, permissions: 0o755), parent: directory)
     nodes[file] = made
@@ -155,8 +166,12 @@ struct Driver {
     let text = random.bytes(1 + random.below(random.percent(50) ? 60 : 300)).map { $0 & 0x3f | 0x40 }
     let (system, parent, time) = (system, node(directory), now)
     let path = path(directory, name)
-    guard let made = try attempt(isTaken ? .exists : nil, { () throws(FileError) in
-      try system.makeLink(Array(name.utf8), in: parent, to: text, user: 0, group: 0, now: time) })
+    guard
+      let made = try attempt(
+        isTaken ? .exists : nil,
+        { () throws(FileError) in
+          try system.makeLink(Array(name.utf8), in: parent, to: text, user: 0, group: 0, now: time)
+        })
     else { return nil }
     let file = model.make(Item(kind: .symbolicLink, permissions: 0o777, contents: text), parent: directory)
     nodes[file] = made
@@ -167,17 +182,25 @@ struct Driver {
   /// The other names of a file.
   private func paths(of file: Int) -> [String] {
     var paths: [String] = []
-    for (number, other) in model.files { for (name, child) in other.names where child == file { paths.append(path(number, name)) } }
+    for (number, other) in model.files {
+      for (name, child) in other.names where child == file { paths.append(path(number, name)) }
+    }
     return paths
   }
 
   mutating func write() throws -> Step? {
-    guard let (_, _, file) = existing({ $0.kind == .regular }), let old = model.files[file]?.item.contents else { return nil }
+    guard let (_, _, file) = existing({ $0.kind == .regular }), let old = model.files[file]?.item.contents else {
+      return nil
+    }
     let offset = random.percent(40) ? old.count : random.below(reach)
     let contents = random.bytes(1 + random.below(random.percent(70) ? 3000 : 12_000))
     let (system, node, time) = (system, node(file), now)
-    guard let count = try attempt(nil, { () throws(FileError) in
-      try system.write(node, at: UInt64(offset), contents, now: time) })
+    guard
+      let count = try attempt(
+        nil,
+        { () throws(FileError) in
+          try system.write(node, at: UInt64(offset), contents, now: time)
+        })
     else { return nil }
     var new = old
     if new.count < offset + count { new += [UInt8](repeating: 0, count: offset + count - new.count) }
@@ -187,7 +210,9 @@ struct Driver {
   }
 
   mutating func truncate() throws -> Step? {
-    guard let (_, _, file) = existing({ $0.kind == .regular }), let old = model.files[file]?.item.contents else { return nil }
+    guard let (_, _, file) = existing({ $0.kind == .regular }), let old = model.files[file]?.item.contents else {
+      return nil
+    }
     let size = random.percent(30) ? 0 : random.below(reach)
     let (system, node, time) = (system, node(file), now)
     guard try attempt(nil, { () throws(FileError) in try system.truncate(node, to: UInt64(size), now: time) }) != nil
@@ -203,8 +228,12 @@ struct Driver {
     let isTaken = model.files[directory]?.names[name] != nil
     let (system, node, parent, time) = (system, node(file), node(directory), now)
     let all = paths(of: file) + [path(directory, name)]
-    guard try attempt(isTaken ? .exists : nil, { () throws(FileError) in
-      try system.link(node, as: Array(name.utf8), in: parent, now: time) }) != nil
+    guard
+      try attempt(
+        isTaken ? .exists : nil,
+        { () throws(FileError) in
+          try system.link(node, as: Array(name.utf8), in: parent, now: time)
+        }) != nil
     else { return nil }
     model.enter(name, file, in: directory)
     model.files[file]?.item.linkCount += 1
@@ -215,7 +244,8 @@ struct Driver {
     guard let (directory, name, file) = existing({ $0.kind != .directory }) else { return nil }
     let (system, parent, time) = (system, node(directory), now)
     let all = paths(of: file)
-    guard try attempt(nil, { () throws(FileError) in try system.unlink(Array(name.utf8), in: parent, now: time) }) != nil
+    guard
+      try attempt(nil, { () throws(FileError) in try system.unlink(Array(name.utf8), in: parent, now: time) }) != nil
     else { return nil }
     model.leave(name, directory)
     return Step(kind: .unlink, paths: all)
@@ -226,8 +256,12 @@ struct Driver {
     let isFull = model.files[file]?.names.isEmpty == false
     let (system, parent, time) = (system, node(directory), now)
     let path = path(directory, name)
-    guard try attempt(isFull ? .notEmpty : nil, { () throws(FileError) in
-      try system.removeDirectory(Array(name.utf8), in: parent, now: time) }) != nil
+    guard
+      try attempt(
+        isFull ? .notEmpty : nil,
+        { () throws(FileError) in
+          try system.removeDirectory(Array(name.utf8), in: parent, now: time)
+        }) != nil
     else { return nil }
     model.leave(name, directory)
     return Step(kind: .removeDirectory, paths: [path])
@@ -249,14 +283,20 @@ struct Driver {
     }
     let all = paths(of: file) + (target.map { paths(of: $0) } ?? []) + [path(new, newName)]
     let (system, from, to, time) = (system, node(old), node(new), now)
-    guard try attempt(expected, { () throws(FileError) in
-      try system.rename(Array(oldName.utf8), in: from, to: Array(newName.utf8), in: to, now: time) }) != nil
+    guard
+      try attempt(
+        expected,
+        { () throws(FileError) in
+          try system.rename(Array(oldName.utf8), in: from, to: Array(newName.utf8), in: to, now: time)
+        }) != nil
     else { return nil }
     if target == file { return Step(kind: .rename) }
     if target != nil { model.leave(newName, new) }
     model.files[old]?.names[oldName] = nil
     model.enter(newName, file, in: new)
-    return Step(kind: .rename, paths: all, movesDirectory: item.kind == .directory, replaces: target != nil)
+    return Step(
+      kind: .rename, paths: all, movesDirectory: item.kind == .directory,
+      replaced: target != nil ? path(new, newName) : nil)
   }
 
   mutating func setAttributes() throws -> Step? {

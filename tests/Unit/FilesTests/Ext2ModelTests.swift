@@ -18,7 +18,8 @@ struct Ext2ModelTests {
     let disk = MemoryDisk(try workspace.makeImage(shape, megabytes: 3))
     // A small cache makes blocks come and go, a small limit commits often.
     let limit = seed % 3 == 0 ? 6 : 10_000
-    var system = try Ext2(disk, policy: LeastRecentlyUsed(capacity: seed % 2 == 0 ? 24 : 400, changedLimit: limit), now: 0)
+    var system = try Ext2(
+      disk, policy: LeastRecentlyUsed(capacity: seed % 2 == 0 ? 24 : 400, changedLimit: limit), now: 0)
     var driver = Driver(system, seed: seed)
     for round in 0..<4 {
       for _ in 0..<250 { _ = try driver.step() }

@@ -47,7 +47,8 @@ final class MemoryDisk: BlockDevice {
       return nil
     }
     let count = UInt64(transfer.byteCount / 512)
-    guard transfer.byteCount % 512 == 0, transfer.firstSector <= sectorCount, count <= sectorCount - transfer.firstSector
+    guard transfer.byteCount % 512 == 0, transfer.firstSector <= sectorCount,
+      count <= sectorCount - transfer.firstSector
     else {
       strayCount += 1
       return .outOfRange

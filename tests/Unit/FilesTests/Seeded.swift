@@ -7,7 +7,11 @@ import Foundation
 struct Seeded: RandomNumberGenerator {
   private var state: UInt64
 
-  init(_ seed: Int) { state = UInt64(truncatingIfNeeded: seed) &* 0x9e37_79b9_7f4a_7c15 }
+  /// The seed is mixed first: neighbouring seeds would give the same numbers, one later.
+  init(_ seed: Int) {
+    state = UInt64(truncatingIfNeeded: seed)
+    state = next() ^ 0x5851_f42d_4c95_7f2d
+  }
 
   mutating func next() -> UInt64 {
     state = state &+ 0x9e37_79b9_7f4a_7c15

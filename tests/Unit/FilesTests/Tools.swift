@@ -2,6 +2,7 @@
 // Tools.swift: the host's e2fsprogs: images made by mke2fs, judged by e2fsck, read by debugfs.
 
 import Foundation
+import Testing
 
 enum Tools {
   private static let folders =
@@ -69,6 +70,11 @@ final class Workspace {
     let file = try write(image, to: "checked")
     let result = try Tools.run("e2fsck", ["-f", "-n", file])
     return result.status == 0 ? nil : result.text
+  }
+
+  /// Expects e2fsck to find nothing.
+  func expectClean(_ disk: MemoryDisk, _ location: SourceLocation = #_sourceLocation) throws {
+    if let complaint = try complaint(disk.bytes) { Issue.record("\(complaint)", sourceLocation: location) }
   }
 
   /// What the documented repair makes of an image.

@@ -24,7 +24,9 @@ extension DiskFileSystem {
     while bytes.count < size {
       let offset = UInt64(bytes.count)
       let outcome: Result<Int, FileError> = Bytes.withArray(&buffer) { memory in
-        do throws(FileError) { return .success(try read(node, at: offset, into: memory)) } catch { return .failure(error) }
+        do throws(FileError) { return .success(try read(node, at: offset, into: memory)) } catch {
+          return .failure(error)
+        }
       }
       let count = try outcome.get()
       if count == 0 { break }
@@ -146,7 +148,8 @@ struct Model {
 func difference(_ found: [String: Item], _ expected: [String: Item]) -> [String] {
   var lines: [String] = []
   for name in Set(found.keys).union(expected.keys).sorted() where found[name] != expected[name] {
-    lines.append("\(name): \(found[name].map(\.description) ?? "none") instead of \(expected[name].map(\.description) ?? "none")")
+    lines.append(
+      "\(name): \(found[name].map(\.description) ?? "none") instead of \(expected[name].map(\.description) ?? "none")")
   }
   return Array(lines.prefix(10))
 }
