@@ -34,6 +34,7 @@ let package = Package(
     shared("ApusImage", "core/Image"),
     shared("ApusBPF", "core/BPF", exclude: ["Tools"]),
     shared("ApusBPFTools", "core/BPF/Tools", ["ApusBPF"]),
+    shared("ApusXN", "core/XN", ["ApusBPF"]),
     shared("ApusPacketFilter", "core/PacketFilter", ["CApusABI"]),
     shared("ApusDrivers", "drivers", ["ApusABI"]),
     shared(
@@ -88,6 +89,7 @@ let package = Package(
     .testTarget(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),
+    tests("XNTests", ["ApusXN", "ApusBPF", "ApusBPFTools"]),
     tests("FilesTests", ["ApusFiles", "ApusRuntime"]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("SeeingTests", ["ApusABI", "CApusABI", "CHost", "apus"]),

@@ -41,6 +41,12 @@ $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusDrivers,$(call swift_sources,drive
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusPacketFilter,$(call swift_sources,core/PacketFilter),))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers ApusPacketFilter))
 
+# Nothing of the kernel needs these yet; `make xn` compiles them as it would.
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusBPF,$(filter-out core/BPF/Tools/%,$(call swift_sources,core/BPF)),))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusXN,$(call swift_sources,core/XN),ApusBPF))
+.PHONY: xn
+xn: $(K)/ApusXN.o
+
 KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusPacketFilter.o ApusKernel.o)
 
 $(K)/%.o: machine/Boot/%.S $(HEADERS) tools/build.mk

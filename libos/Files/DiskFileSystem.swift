@@ -115,9 +115,9 @@ public struct SpaceSummary: Equatable, Sendable {
   public var nameByteCount: Int
 }
 
-/// A file system on a disk. docs/storage.md says of each operation what is durable when it returns.
+/// A file system on a disk.
 ///
-/// One operation at a time: who mounts it for several threads holds a lock around each call. Times are arguments, in
+/// docs/storage.md says of each operation what is durable when it returns. One operation at a time: who mounts it for several threads holds a lock around each call. Times are arguments, in
 /// nanoseconds since 1970. Permissions are the caller's to check. A file that has no name left stays as long as
 /// somebody holds it.
 public protocol DiskFileSystem: AnyObject {

@@ -98,6 +98,7 @@ public final class BlockCache {
   /// - Parameters:
   ///   - first: The first block.
   ///   - count: How many.
+  ///   - use: What they hold.
   public func prefetch(_ first: UInt64, count: Int, _ use: BlockUse = .data) {
     var run: [CachedBlock] = []
     for number in first..<first + UInt64(count) {

@@ -38,8 +38,11 @@ public final class LeastRecentlyUsed: CachePolicy {
     var isLinked = false
   }
 
+  /// How many blocks to hold.
   public let capacity: Int
+  /// How many blocks to fetch beyond a sequential reader.
   public let readAheadCount: Int
+  /// How many changed blocks may gather.
   public let changedLimit: Int
   private var links: [Link] = []
   private var newest: Int32 = -1
@@ -70,19 +73,23 @@ public final class LeastRecentlyUsed: CachePolicy {
     newest = Int32(slot)
   }
 
+  /// Puts a block at the new end.
   public func entered(_ slot: Int, _ use: BlockUse) {
     while links.count <= slot { links.append(Link()) }
     linkNewest(slot)
   }
 
+  /// Puts a block at the new end again.
   public func used(_ slot: Int) {
     if newest == Int32(slot) { return }
     unlink(slot)
     linkNewest(slot)
   }
 
+  /// Forgets a block.
   public func left(_ slot: Int) { unlink(slot) }
 
+  /// The oldest block that may leave.
   public func victim(_ mayLeave: (Int) -> Bool) -> Int? {
     var slot = oldest
     while slot >= 0 {

@@ -4,6 +4,7 @@
 import ApusRuntime
 
 extension Ext2 {
+  /// What stat(2) tells.
   public func attributes(of node: UInt64) throws(FileError) -> NodeAttributes {
     forgetIdleInodes()
     let inode = try inode(node)
@@ -23,6 +24,7 @@ extension Ext2 {
     return attributes
   }
 
+  /// Changes owner, permissions or times.
   public func setAttributes(of node: UInt64, _ change: AttributeChange, now: Int64) throws(FileError) {
     try beginChange()
     let inode = try inode(node)

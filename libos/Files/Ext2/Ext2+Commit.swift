@@ -209,6 +209,7 @@ extension Ext2 {
     try writeBlocks { $0.order == BlockOrder.bookkeeping }
   }
 
+  /// Makes everything durable.
   public func synchronize() throws(FileError) {
     guard isMounted else { throw .readOnly }
     if let reason = readOnlyReason {
@@ -219,12 +220,14 @@ extension Ext2 {
     try commit()
   }
 
+  /// Makes a file durable, by a commit unless only its contents changed.
   public func synchronize(_ node: UInt64, dataOnly: Bool) throws(FileError) {
     let inode = try inode(node)
     guard dataOnly, !inode.isMapChanged, !inode.isNew, readOnlyReason == nil else { return try synchronize() }
     try writeBlocks { $0.order == BlockOrder.any }
   }
 
+  /// Makes everything durable and says so in the superblock.
   public func unmount(now: Int64) throws(FileError) {
     guard isMounted else { throw .readOnly }
     defer {

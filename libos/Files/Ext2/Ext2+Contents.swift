@@ -11,6 +11,7 @@ extension Ext2 {
     return inode
   }
 
+  /// Copies contents out; holes read as zero.
   public func read(_ node: UInt64, at offset: UInt64, into memory: Bytes) throws(FileError) -> Int {
     let inode = try regular(node)
     guard offset < inode.size else { return 0 }
@@ -57,6 +58,7 @@ extension Ext2 {
     if runCount > 0 { cache.prefetch(runStart, count: runCount) }
   }
 
+  /// Copies contents in, block by block; fewer than all only if space runs out.
   public func write(_ node: UInt64, at offset: UInt64, from memory: Bytes, now: Int64) throws(FileError) -> Int {
     try beginChange()
     let inode = try regular(node)
@@ -115,6 +117,7 @@ extension Ext2 {
     cache.change(block, order: BlockOrder.any)
   }
 
+  /// Cuts or extends a file.
   public func truncate(_ node: UInt64, to size: UInt64, now: Int64) throws(FileError) {
     try beginChange()
     let inode = try regular(node)
@@ -131,6 +134,7 @@ extension Ext2 {
     inode.isMapChanged = true
   }
 
+  /// The text of a symbolic link.
   public func target(of node: UInt64) throws(FileError) -> [UInt8] {
     let inode = try inode(node)
     guard inode.kind == .symbolicLink else { throw .invalid }

@@ -154,7 +154,12 @@ extension Ext2 {
 
   /// Finds a name.
   ///
-  /// - Parameter includingLeaving: Whether an entry that is about to go is found, too.
+  /// - Parameters:
+  ///   - name: The name.
+  ///   - directory: Where.
+  ///   - includingLeaving: Whether an entry that is about to go is found, too.
+  /// - Returns: The entry, or nil.
+  /// - Throws: `damaged`, `device`.
   func find(
     _ name: [UInt8], in directory: Ext2Inode, includingLeaving: Bool = false
   ) throws(FileError) -> FoundEntry? {
@@ -183,6 +188,7 @@ extension Ext2 {
     return true
   }
 
+  /// The first entry behind a position; positions are offsets in the directory plus one.
   public func entry(of node: UInt64, after position: UInt64) throws(FileError) -> NodeEntry? {
     let directory = try directory(node)
     let size = UInt64(blockByteCount)
@@ -282,7 +288,12 @@ extension Ext2 {
 
   /// Enters a name that is not there.
   ///
-  /// - Parameter staysHidden: Whether the name is for the disk only and goes with the commit.
+  /// - Parameters:
+  ///   - name: The name.
+  ///   - inode: What it stands for.
+  ///   - directory: Where.
+  ///   - staysHidden: Whether the name is for the disk only and goes with the commit.
+  /// - Throws: `noSpace` if the directory cannot grow.
   func addEntry(
     _ name: [UInt8], for inode: Ext2Inode, in directory: Ext2Inode, staysHidden: Bool = false
   ) throws(FileError) {

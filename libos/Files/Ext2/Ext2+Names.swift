@@ -10,6 +10,7 @@ extension Ext2 {
   /// EXT2_LINK_MAX: how many names a file can have.
   static var linkLimit: UInt16 { 32_000 }
 
+  /// What a name in a directory stands for.
   public func lookUp(_ name: [UInt8], in directory: UInt64) throws(FileError) -> UInt64 {
     guard name.count <= 255 else { throw .nameTooLong }
     guard let found = try find(name, in: try self.directory(directory)) else { throw .notFound }
@@ -79,6 +80,7 @@ extension Ext2 {
     try delete(inode, now: 0)
   }
 
+  /// Makes a file, a directory or a device node.
   public func create(
     _ name: [UInt8], in directory: UInt64, _ new: NewNode, now: Int64
   ) throws(FileError) -> UInt64 {
@@ -114,6 +116,7 @@ extension Ext2 {
     inode.size = UInt64(blockByteCount)
   }
 
+  /// Makes a symbolic link.
   public func makeLink(
     _ name: [UInt8], in directory: UInt64, to target: [UInt8], user: UInt32, group: UInt32, now: Int64
   ) throws(FileError) -> UInt64 {
@@ -133,6 +136,7 @@ extension Ext2 {
     return UInt64(inode.number)
   }
 
+  /// Gives a file another name.
   public func link(_ node: UInt64, as name: [UInt8], in directory: UInt64, now: Int64) throws(FileError) {
     let directory = try directoryForNew(name, directory)
     let inode = try inode(node)
@@ -146,6 +150,7 @@ extension Ext2 {
     touch(directory, now)
   }
 
+  /// Takes a name away.
   public func unlink(_ name: [UInt8], in directory: UInt64, now: Int64) throws(FileError) {
     try beginChange()
     guard !isDots(name) else { throw .invalid }
@@ -179,6 +184,7 @@ extension Ext2 {
     max(superblock.inodeCount + 1, UInt32(truncatingIfNeeded: max(0, now) / 1_000_000_000))
   }
 
+  /// Takes an empty directory away.
   public func removeDirectory(_ name: [UInt8], in directory: UInt64, now: Int64) throws(FileError) {
     try beginChange()
     guard !isDots(name) else { throw .invalid }
@@ -240,8 +246,10 @@ extension Ext2 {
     }
   }
 
+  /// Keeps a file even without a name.
   public func hold(_ node: UInt64) throws(FileError) { try inode(node).holdCount += 1 }
 
+  /// Ends a use; the last one of a file without a name frees it.
   public func release(_ node: UInt64) throws(FileError) {
     let inode = try inode(node)
     guard inode.holdCount > 0 else { return }

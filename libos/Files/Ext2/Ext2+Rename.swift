@@ -4,6 +4,7 @@
 import ApusRuntime
 
 extension Ext2 {
+  /// Moves a name, replacing what has the new one already.
   public func rename(
     _ name: [UInt8], in directory: UInt64, to newName: [UInt8], in newDirectory: UInt64, now: Int64
   ) throws(FileError) {

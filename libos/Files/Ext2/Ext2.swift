@@ -12,6 +12,7 @@ public final class Ext2: DiskFileSystem {
   let cache: BlockCache
   let superblock: Superblock
   var groups: [Ext2Group] = []
+  /// Why it may only be read; nil if it may be written.
   public internal(set) var readOnlyReason: Damage?
   /// Errors that were found since mounting; the superblock tells e2fsck.
   var hasErrors = false
@@ -70,6 +71,7 @@ public final class Ext2: DiskFileSystem {
     if readOnlyReason == nil { try markMounted(now: now) }
   }
 
+  /// The number of the root directory.
   public var root: UInt64 { 2 }
   var blockByteCount: Int { superblock.blockByteCount }
   var sectorsPerBlock: UInt32 { UInt32(superblock.blockByteCount / 512) }
@@ -236,6 +238,7 @@ public final class Ext2: DiskFileSystem {
     if isFull || cache.orderedCount + waitingEntries.count >= cache.policy.changedLimit { try commit() }
   }
 
+  /// What statfs(2) tells.
   public var space: SpaceSummary {
     let free = freeBlockCount + UInt64(freedBlocks.count)
     let reserved = UInt64(superblock.reservedBlockCount)

@@ -93,6 +93,7 @@ extension Ext2 {
   /// Takes a free block, near a goal if possible.
   ///
   /// - Parameter goal: The block wished for; 0: anywhere.
+  /// - Returns: The block.
   /// - Throws: `noSpace`.
   func allocateBlock(near goal: UInt32) throws(FileError) -> UInt32 {
     guard freeBlockCount > 0 else { throw .noSpace }
@@ -132,6 +133,7 @@ extension Ext2 {
   /// - Parameters:
   ///   - parent: The directory that it will be in.
   ///   - isDirectory: Directories of the root are spread over the groups.
+  /// - Returns: The inode's number.
   /// - Throws: `noSpace`.
   func allocateInode(near parent: UInt32, isDirectory: Bool) throws(FileError) -> UInt32 {
     guard freeInodeCount > 0 else { throw .noSpace }

@@ -88,6 +88,7 @@ struct PowerCut {
   /// - Parameters:
   ///   - count: How many events happened.
   ///   - survives: Whether a write since the last flush reached the medium; the last one's number is `count` - 1.
+  /// - Returns: The medium.
   func image(after count: Int, survives: (Int) -> Bool) -> [UInt8] {
     var image = base
     var flushed = 0

@@ -79,8 +79,11 @@ final class Workspace {
 
   /// What the documented repair makes of an image.
   ///
-  /// - Parameter asking: With -y instead of -p.
+  /// - Parameters:
+  ///   - image: The image.
+  ///   - asking: With -y instead of -p.
   /// - Returns: nil, and what e2fsck said, if it could not repair the image.
+  /// - Throws: If the tool cannot be run.
   func repaired(_ image: [UInt8], asking: Bool = false) throws -> (image: [UInt8]?, text: String) {
     let file = try write(image, to: "repaired")
     let result = try Tools.run("e2fsck", ["-f", asking ? "-y" : "-p", file])
