@@ -56,7 +56,8 @@ let package = Package(
     .executableTarget(
       name: "apus",
       dependencies: [
-        "ApusABI", "CApusABI", "ApusELF", "ApusImage", "LinuxCalls", "CHost", "ApusBPF", "ApusBPFTools", "BPFHost",
+        "ApusABI", "CApusABI", "ApusELF", "ApusImage", "LinuxCalls", "CHost", "ApusBPF", "ApusBPFTools", "ApusXN",
+        "BPFHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -90,6 +91,7 @@ let package = Package(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),
     tests("XNTests", ["ApusXN", "ApusBPF", "ApusBPFTools"]),
+    tests("DiskTests", ["apus", "ApusBPFTools"]),
     tests("FilesTests", ["ApusFiles", "ApusRuntime"]),
     tests("DocumentationTests", ["ApusABI", "CApusABI", "LinuxCalls"]),
     tests("SeeingTests", ["ApusABI", "CApusABI", "CHost", "apus"]),

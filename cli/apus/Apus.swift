@@ -12,7 +12,7 @@ struct Apus: ParsableCommand {
     subcommands: [
       Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, MapCommand.self, TopCommand.self, TraceCommand.self,
       DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
-      Doctor.self, Bench.self, Demo.self, BPFCommand.self, New.self,
+      Doctor.self, Bench.self, Demo.self, BPFCommand.self, New.self, DiskCommand.self,
     ])
 
   static func main() {

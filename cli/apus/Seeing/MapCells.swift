@@ -86,7 +86,7 @@ struct OwnerColors {
   private var order: [UInt16] = []
 
   /// Told apart by people who see few colours, too.
-  private static let palette = [
+  static let palette = [
     Color(red: 0, green: 114, blue: 178), Color(red: 230, green: 159, blue: 0), Color(red: 0, green: 158, blue: 115),
     Color(red: 204, green: 121, blue: 167), Color(red: 213, green: 94, blue: 0), Color(red: 86, green: 180, blue: 233),
     Color(red: 240, green: 228, blue: 66), Color(red: 117, green: 112, blue: 179),

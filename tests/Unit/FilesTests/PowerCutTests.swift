@@ -176,14 +176,12 @@ struct Oracle {
       }
       return mayBeGone || states.contains { $0 == nil } ? nil : "\(path) is gone"
     }
-    let known = states.compactMap { $0 }
-    guard known.contains(where: { $0.kind == found.kind }) else {
-      return known.isEmpty && steps.contains { $0.step.movesDirectory } ? nil : "\(path) is \(found), and never was"
-    }
     // What is below a directory that moves has other names in other moments.
-    let isElsewhere = pending.contains { $0.step.movesDirectory }
-    if found.kind != .regular || isElsewhere || isWritten(path) { return nil }
+    if pending.contains(where: { $0.step.movesDirectory }) { return nil }
+    let known = states.compactMap { $0 }
+    guard known.contains(where: { $0.kind == found.kind }) else { return "\(path) is \(found), and never was" }
     // Without writes under way, the contents are those of one moment.
+    if found.kind != .regular || isWritten(path) { return nil }
     if known.contains(where: { $0.contents == found.contents }) { return nil }
     return "\(path) has contents that it never had: \(found)"
   }

@@ -42,6 +42,10 @@ struct OwnershipTests {
     let extent = Extent(first: 200, count: 3, type: 0)
     try xn.allocate(extent, for: 100, layout.change(0, to: extent))
     #expect(disk[200].state == .owned && disk[201].state == .part && disk[200].parent == 100)
+    // One of two told twice in place of the other: as many as before, all its own.
+    let second = Extent(first: 230, count: 1, type: 0)
+    try xn.allocate(second, for: 100, layout.change(5, to: second))
+    refused(.wrongOwnership) { xn throws(XNError) in try xn.modify(100, layout.change(5, to: extent)) }
     let other = Extent(first: 210, count: 1, type: 0)
     // Another extent than claimed; none; the claim and one more; a count that is not the claim's.
     refused(.wrongOwnership) { xn throws(XNError) in
