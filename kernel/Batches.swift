@@ -35,7 +35,7 @@ private struct CallEntry {
     guard let call = SystemCall(rawValue: UInt32(truncatingIfNeeded: number)), number >> 32 == 0 else { return nil }
     switch call {
     case .yield, .sleep, .waitAny, .transfer, .transferReturn, .transferAsynchronously, .environmentKill, .powerOff,
-      .ringRegister, .ringDrain, .batch:
+      .ringRegister, .ringDrain, .batch, .predicateSleep:
       return nil
     default: return call
     }
@@ -51,7 +51,7 @@ private struct CallEntry {
     case .pagesFill: 1000 + 600 * min(arguments.a3, 64)
     case .pagesRelease: 1000 + 60 * min(arguments.a3, 512)
     case .pagesProtect: 1000 + 50 * min(arguments.a3 & 0xffff, 512)
-    case .consoleWrite, .consoleRead, .filterInsert, .filterRemove, .transmit: stepCost
+    case .consoleWrite, .consoleRead, .filterInsert, .filterRemove, .transmit, .programVerify: stepCost
     default: 10_000
     }
   }
@@ -236,6 +236,7 @@ func isAnyFurtherAwaited(_ slot: UInt32) -> Bool {
 
 /// Ends the pins on the words that an environment sleeps on.
 func endWaits(of slot: UInt32) {
+  kernel.programs.value.endSleep(of: slot)
   let word = kernel.environments.environments[slot].wait_word
   if word != 0 {
     kernel.environments.environments[slot].wait_word = 0

@@ -63,7 +63,9 @@ enum BootName {
   let network = startNetwork(
     information: layout.informationBytes, processor: interrupts.identifier, &memory,
     commandLine: { info.commandCharacter($0) })
-  start(info, module, layout, processor, list, interrupts, network, used: memory.used)
+  let programs = startPrograms(environmentCount: layout.environmentCount, filterCount: filterLimit, &memory)
+  guard KernelTables.active.protectCode(&memory) else { panic("boot: too little memory for the kernel's page tables") }
+  start(info, module, layout, processor, list, interrupts, programs, network, used: memory.used)
 }
 
 /// Boot memory begins behind the kernel and ends where the module or that run of memory does.
@@ -182,7 +184,7 @@ private func mapEverything(_ info: StartInfo, _ layout: Layout, _ memory: inout 
 
 private func start(
   _ info: StartInfo, _ module: PhysicalRange, _ layout: Layout, _ processor: Processor, _ list: ProcessorList,
-  _ interrupts: InterruptController, _ network: Record<Network>?, used: UInt64
+  _ interrupts: InterruptController, _ programs: Record<Programs>, _ network: Record<Network>?, used: UInt64
 ) -> Never {
   let records = FrameTable(physical: layout.frameTable, count: layout.frameCount)
   let accounts = AccountLedger(accounts: Table<apus_account>(physical: layout.accountTable, count: layout.accountCount))
@@ -251,6 +253,7 @@ private func start(
       parking: ParkingPlaces(physical: layout.parking, extendedStateSize: processor.wholeStateSize),
       processors: processors,
       processorMemory: layout.processorMemory,
+      programs: programs,
       network: network,
       dying: AccountSet(physical: layout.sets),
       held: AccountSet(physical: layout.sets + AccountSet.byteCount),

@@ -97,6 +97,7 @@ func beginReclaim(_ account: UInt16) {
   guard kernel.environments.liveCount(of: account) == 0 else { return }
   forgetRevocations(of: account)
   kernel.network?.value.endRings(of: account)
+  kernel.programs.value.end(of: account)
   kernel.dying.set(account)
   kernel.isReclaiming = true
   nextReclaim()

@@ -103,6 +103,8 @@ func garbage(_ argument: UInt64) -> SystemCallError {
   case .filterInsert: return try filterInsert(a)
   case .filterRemove: return try Network.remove(a.a1, by: ownCapability(a.a0))
   case .transmit: return try transmit(a)
+  case .programCreate, .programVerify, .programEnd, .handlerBind, .predicateSleep:
+    return try programCall(call, a.a0, a.a1, a.a2, a.a3, a.a4)
   }
 }
 

@@ -34,6 +34,7 @@ struct Kernel {
   let processors: Table<ProcessorState>
   /// Physical address of the CPUs' own memory, `ThisProcessor.memoryByteCount` each.
   let processorMemory: UInt64
+  let programs: Record<Programs>
   /// The network card and who has its packets, if there is a card.
   let network: Record<Network>?
   /// The last flush epoch that was asked for.
@@ -88,8 +89,8 @@ struct ProcessorState {
   var savingEnd: UInt64 = 0
   /// The contract whose time is running, or `noContract`.
   var contract: UInt32 = noContract
-  /// Which of the packet filters' codes this CPU may have cached.
-  var filterVersion: UInt64 = 0
+  /// Which version of all downloaded code this CPU may have cached.
+  var codeVersion: UInt64 = 0
   /// Counter at which a contract's time may come.
   var nextEvent = UInt64.max
   /// What is left of the slice that was interrupted.

@@ -75,7 +75,7 @@ extension Network {
       guard: capability.name, produced: 0, generation: generation, header_frame: UInt32(truncatingIfNeeded: header),
       account: account, entries: UInt16(entries), next: 0, guard_length: capability.length,
       state: UInt8(APUS_PACKET_RING_LIVE), filters: 0, overruns: 0)
-    for word in 0..<UInt64(3) { PhysicalMemory.setShared64(header << 12 + word << 3, 0) }
+    for word in 0..<UInt64(4) { PhysicalMemory.setShared64(header << 12 + word << 3, 0) }
     return UInt64(generation) << 8 | UInt64(ring)
   }
 
@@ -188,18 +188,23 @@ extension Network {
 
   /// Adds a filter that leads to a ring, of atoms in the call's words.
   mutating func insert(_ count: Int, _ ring: UInt32, mayOverlap: Bool) throws(FilterError) -> UInt32 {
+    CodeProtection.lift()
+    defer { CodeProtection.restore() }
     let filter = try filters.insert(
       CopiedAtoms(count: count), account: rings[ring].account, mayOverlap: { _ in mayOverlap })
     filters.memory.filters[filter].ring = UInt16(ring)
     rings[ring].filters += 1
-    version &+= 1
+    kernel.programs.value.bindings[filter].program = 0
+    kernel.programs.value.codeVersion &+= 1
     return filter
   }
 
   /// Takes a filter out.
   mutating func removeFilter(_ filter: UInt32) {
+    CodeProtection.lift()
+    defer { CodeProtection.restore() }
     rings[UInt32(filters.memory.filters[filter].ring)].filters -= 1
     filters.remove(filter)
-    version &+= 1
+    kernel.programs.value.codeVersion &+= 1
   }
 }

@@ -13,7 +13,7 @@ import ApusResources
 import CApusABI
 
 /// A header in the card's buffer.
-private struct CopiedHeader: HeaderBytes {
+struct CopiedHeader: HeaderBytes {
   let bytes: KernelBytes
   var count: Int { bytes.count }
   subscript(index: Int) -> UInt8 { bytes[index] }

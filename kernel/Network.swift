@@ -15,14 +15,25 @@ import CShims
 
 /// Packets taken in in one step.
 private let packetsPerStep = 16
+/// What handlers may cost before the step ends.
+private let handlerCostPerStep: UInt64 = 8192
+
+/// How many filters there can be, and one.
+let filterLimit: UInt32 = 2048
 
 /// Sizes of the tables.
 private enum Size {
   static var rings: UInt32 { 64 }
-  static var filters: UInt32 { 2048 }
+  static var filters: UInt32 { filterLimit }
   static var states: UInt32 { 8192 }
   static var fields: UInt32 { 4096 }
   static var bucketBits: UInt32 { 13 }
+
+  // Where the tables lie that everybody may read, behind that of the rings; each is a number of whole pages.
+  static var filterPlace: UInt64 { 4096 }
+  static var statePlace: UInt64 { filterPlace + UInt64(filters) * UInt64(MemoryLayout<apus_filter>.stride) }
+  static var fieldPlace: UInt64 { statePlace + UInt64(states) * UInt64(MemoryLayout<apus_filter_state>.stride) }
+  static var visible: UInt64 { fieldPlace + UInt64(fields) * UInt64(MemoryLayout<apus_filter_field>.stride) }
 }
 
 /// The filters' records and code in kernel memory.
@@ -85,8 +96,11 @@ struct Network {
   /// The frames of ring i, from i * `APUS_PACKET_RING_ENTRIES` on.
   let ringFrames: Table<UInt32>
   let transmissions: Table<Transmission>
-  /// Changes with every change of the filters' code.
-  var version: UInt64 = 1
+  /// Where replies of handlers lie until they have left, `replyStride` bytes for each of the card's slots.
+  let replies: UInt64
+  static var replyStride: UInt64 { 2048 }
+  /// Whether there are replies of which the card has not been told.
+  var hasReplies = false
   /// Where in the information pages the records are.
   let informationOffset: UInt64
   private var isMasked = false
@@ -95,13 +109,14 @@ struct Network {
 
   init(
     card: VirtioNet<MachineAccess>, filters: KernelFilters, rings: Table<apus_packet_ring_record>,
-    ringFrames: Table<UInt32>, transmissions: Table<Transmission>, informationOffset: UInt64
+    ringFrames: Table<UInt32>, transmissions: Table<Transmission>, replies: UInt64, informationOffset: UInt64
   ) {
     self.card = card
     self.filters = FilterTable(memory: filters)
     self.rings = rings
     self.ringFrames = ringFrames
     self.transmissions = transmissions
+    self.replies = replies
     self.informationOffset = informationOffset
   }
 
@@ -110,8 +125,13 @@ struct Network {
     page.value.network_address = card.address
     page.value.packet_ring_offset = informationOffset
     page.value.packet_ring_count = UInt64(rings.count)
-    page.value.filter_offset = informationOffset + 4096
+    page.value.filter_offset = informationOffset + Size.filterPlace
     page.value.filter_count = UInt64(filters.memory.filterCount)
+    page.value.filter_state_offset = informationOffset + Size.statePlace
+    page.value.filter_state_count = UInt64(Size.states)
+    page.value.filter_field_offset = informationOffset + Size.fieldPlace
+    page.value.filter_field_count = UInt64(Size.fields)
+    page.value.network_place = rings.record(0).kernelAddress &- PhysicalMemory.directBase
   }
 
   /// Whether there is something to do at once.
@@ -147,41 +167,45 @@ struct Network {
 
   private mutating func receive() {
     settleTransmissions()
-    synchronizeCode()
+    kernel.programs.value.synchronizeCode()
     var taken = 0
-    while taken < packetsPerStep, let packet = card.takeReceived() {
-      deliver(KernelBytes(physical: packet.address, count: packet.count))
+    var cost: UInt64 = 0
+    while taken < packetsPerStep, cost < handlerCostPerStep, let packet = card.takeReceived() {
+      cost += deliver(KernelBytes(physical: packet.address, count: packet.count))
       card.giveBack(packet)
       taken += 1
     }
     guard taken > 0 else { return }
     card.announceBuffers()
+    if hasReplies { card.announceTransmissions() }
+    hasReplies = false
     kickIdle()
   }
 
-  /// Code that another CPU wrote is not run out of this one's queues.
-  ///
-  /// A serializing instruction comes first (SDM vol. 3, 9.1.3).
-  private func synchronizeCode() {
-    guard here.filterVersion != version else { return }
-    here.filterVersion = version
-    apus_write_cr3(apus_read_cr3())
-  }
-
-  private func deliver(_ packet: KernelBytes) {
+  /// - Returns: How many instructions a handler has taken at most.
+  private mutating func deliver(_ packet: KernelBytes) -> UInt64 {
     guard packet.count >= 14 else {
       kernel.information.value.packets_short &+= 1
-      return
+      return 0
     }
     let filter = filters.memory.match(packet)
     let ring = UInt32(filters.memory.filters[filter].ring)
     guard filter != 0, rings[ring].state == UInt8(APUS_PACKET_RING_LIVE) else {
       kernel.information.value.packets_unclaimed &+= 1
-      return
+      return 0
     }
-    filters.hit(filter)
-    let entry = UInt32(rings[ring].next)
     let header = UInt64(rings[ring].header_frame) << 12
+    let (verdict, cost) = kernel.programs.value.handle(
+      packet, filter, header: header, mayReply: card.vacantTransmitSlot != nil)
+    if verdict == .unclaimed { kernel.information.value.packets_unclaimed &+= 1 } else { filters.hit(filter) }
+    if verdict == .deliver { put(packet, ring, header) }
+    sendReply()
+    return cost
+  }
+
+  /// Copies a packet into the next entry of a ring.
+  private func put(_ packet: KernelBytes, _ ring: UInt32, _ header: UInt64) {
+    let entry = UInt32(rings[ring].next)
     let flag = header + 64 + UInt64(entry) << 3
     guard PhysicalMemory.word(flag) == 0 else {
       rings[ring].overruns &+= 1
@@ -239,22 +263,21 @@ func startNetwork(
     return nil
   }
   let codeBytes = UInt64(Size.fields) * UInt64(FilterCode.slotSize)
-  let visible = 4096 + (UInt64(Size.filters) * UInt64(MemoryLayout<apus_filter>.stride) + 4095) & ~4095
   guard let driver = memory.take(UInt64(VirtioNet<MachineAccess>.frameCount) * 4096),
-    let code = memory.take(codeBytes), let records = memory.take(visible),
-    let states = memory.take(UInt64(Size.states) * UInt64(MemoryLayout<apus_filter_state>.stride)),
-    let fields = memory.take(UInt64(Size.fields) * UInt64(MemoryLayout<apus_filter_field>.stride)),
+    let code = memory.take(codeBytes), let records = memory.take(Size.visible),
     let buckets = memory.take(4 << UInt64(Size.bucketBits)),
     let frames = memory.take(4 * UInt64(Size.rings) * UInt64(APUS_PACKET_RING_ENTRIES)),
     let transmissions = memory.take(64 * UInt64(MemoryLayout<Transmission>.stride)),
+    let replies = memory.take(64 * Network.replyStride),
     let state = memory.take(UInt64(MemoryLayout<Network>.stride)),
-    KernelTables.active.mapCode(code, codeBytes, &memory),
-    KernelTables.active.mapInformation(UInt64(APUS_INFORMATION_BASE) + information, records, visible, &memory)
+    KernelTables.active.mapCode(code, codeBytes, at: 0, &memory),
+    KernelTables.active.mapInformation(UInt64(APUS_INFORMATION_BASE) + information, records, Size.visible, &memory)
   else { panic("boot: too little memory for the network card") }
   guard let card = VirtioNet(found, memory: driver) else { return nil }
   let filters = KernelFilters(
-    states: Table(physical: states, count: Size.states), fields: Table(physical: fields, count: Size.fields),
-    filters: Table(physical: records + 4096, count: Size.filters),
+    states: Table(physical: records + Size.statePlace, count: Size.states),
+    fields: Table(physical: records + Size.fieldPlace, count: Size.fields),
+    filters: Table(physical: records + Size.filterPlace, count: Size.filters),
     buckets: Table(physical: buckets, count: 1 << Size.bucketBits),
     code: KernelBytes(physical: code, count: Int(codeBytes)))
   let network = Record<Network>(physical: state)
@@ -263,6 +286,6 @@ func startNetwork(
       card: card, filters: filters, rings: Table(physical: records, count: Size.rings),
       ringFrames: Table(physical: frames, count: Size.rings * UInt32(APUS_PACKET_RING_ENTRIES)),
       transmissions: Table(physical: transmissions, count: UInt32(VirtioNet<MachineAccess>.transmitSlots)),
-      informationOffset: information))
+      replies: replies, informationOffset: information))
   return network
 }

@@ -50,6 +50,7 @@ func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
   guard kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
   let word = kernel.environments.environments[slot].wait_word
   if word != 0, PhysicalMemory.word(word) != kernel.environments.environments[slot].wait_value { return true }
+  if kernel.programs.value.sleepers[slot].program != 0, kernel.programs.value.holds(for: slot) { return true }
   if kernel.environments.environments[slot].waits != 0, isAnyFurtherAwaited(slot) { return true }
   let deadline = kernel.environments.environments[slot].wait_deadline
   return deadline != UInt64.max && now >= deadline
@@ -200,7 +201,8 @@ private func idle() {
   }
   var wait = earliest == UInt64.max ? 1 << 40 : earliest &- start
   // Another CPU may change a word that somebody here waits for, without the kernel's help: look now and then.
-  if sleepers && kernel.processors.count > 1 { wait = min(wait, kernel.information.value.slice_ticks) }
+  let areOthers = kernel.processors.count > 1 || kernel.programs.value.sleeperCount > 0
+  if sleepers && areOthers { wait = min(wait, kernel.information.value.slice_ticks) }
   here.isIdle = true
   kernel.interrupts.interrupt(afterTicks: wait)
   halt()

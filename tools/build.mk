@@ -39,15 +39,22 @@ $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusResources,$(call swift_sources,cor
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusMachine,$(call swift_sources,machine/X86_64),ApusABI ApusCapabilities ApusResources))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusDrivers,$(call swift_sources,drivers),ApusABI))
 $(eval $(call module,$(K),$(KERNEL_SWIFT),ApusPacketFilter,$(call swift_sources,core/PacketFilter),))
-$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusCapabilities ApusResources ApusMachine ApusDrivers ApusPacketFilter))
+# What the kernel has of BPF: the forward verifier and the compiler. They are for size: they run once for each program.
+KERNEL_BPF := $(addprefix core/BPF/,Compiler.swift Compiler+Instructions.swift Compiler+Sequences.swift \
+  Contract.swift Decoder.swift ForwardValue.swift ForwardVerifier.swift ForwardVerifier+Execute.swift InstructionSet.swift \
+  KernelUses.swift MachineCode.swift MachineRegister.swift ProgramError.swift ProgramMarks.swift VerifierRule.swift \
+  WordMemory.swift)
+$(eval $(call module,$(K),$(subst -O -Xfrontend,-Osize -Xfrontend,$(KERNEL_SWIFT)),ApusBPF,$(KERNEL_BPF),))
+$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusKernel,$(call swift_sources,kernel),ApusABI ApusBPF ApusCapabilities ApusResources ApusMachine ApusDrivers ApusPacketFilter))
 
-# Nothing of the kernel needs these yet; `make xn` compiles them as it would.
-$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusBPF,$(filter-out core/BPF/Tools/%,$(call swift_sources,core/BPF)),))
-$(eval $(call module,$(K),$(KERNEL_SWIFT),ApusXN,$(call swift_sources,core/XN),ApusBPF))
+# What XN needs of BPF is more than the kernel has: `make xn` compiles both as the kernel would.
+XN := $(B)/xn
+$(eval $(call module,$(XN),$(KERNEL_SWIFT),ApusBPF,$(filter-out core/BPF/Tools/%,$(call swift_sources,core/BPF)),))
+$(eval $(call module,$(XN),$(KERNEL_SWIFT),ApusXN,$(call swift_sources,core/XN),ApusBPF))
 .PHONY: xn
-xn: $(K)/ApusXN.o
+xn: $(XN)/ApusXN.o
 
-KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusPacketFilter.o ApusKernel.o)
+KERNEL_OBJECTS := $(addprefix $(K)/,Start.o Entry.o Transfer.o Processors.o Memory.o ApusABI.o ApusCapabilities.o ApusResources.o ApusMachine.o ApusDrivers.o ApusBPF.o ApusPacketFilter.o ApusKernel.o)
 
 $(K)/%.o: machine/Boot/%.S $(HEADERS) tools/build.mk
 	@mkdir -p $(K)

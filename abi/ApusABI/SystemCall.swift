@@ -151,6 +151,23 @@ public enum SystemCall: UInt32 {
   /// `(caps, ring, list, count) -> count`: sends packets (`struct apus_transmit`), at most 16, and takes in what has
   /// arrived; fewer when the card has no room. Each mirrors a filter of the ring, unless the card authority is there.
   case transmit = 0x54
+
+  /// `(cap, use | slots << 8, address, list, count) -> program`: takes BPF instructions (RFC 9669) at `address`, at most
+  /// 512, for a `ProgramUse`. `list` has 2 to 8 ordinary, unmapped frames for the kernel to work in; all but the first
+  /// come back when the program is ready, that one when it ends.
+  case programCreate = 0x58
+  /// `(cap, program) -> 1 or 0`: verifies and compiles some more of a program: 1 if there is more to do, 0 when it is
+  /// ready. One that is refused has ended.
+  case programVerify = 0x59
+  /// `(cap, program) -> 0`: ends a program; what is bound to it runs no more.
+  case programEnd = 0x5a
+  /// `(cap, filter, program, memory frame | reply frame << 32) -> 0`: from now on a filter's packets meet a program of
+  /// its account first: a packet filter narrows it, a handler may handle them; 0: none.
+  case handlerBind = 0x5b
+  /// `(cap, program, list, deadline) -> 1 or never`: sleeps until a wakeup predicate says so, which is asked whenever
+  /// the caller's turn has come, or until the deadline. `list` has the addresses of eight words, 0 for none. Returns 1 at
+  /// once if that is so already; otherwise as sleep.
+  case predicateSleep = 0x5c
 }
 
 /// Flags of `frameAllocate`.
@@ -185,6 +202,16 @@ public enum RevocationKind: UInt64, Sendable {
   case slices = 2
 }
 
+/// What a program is for.
+public enum ProgramUse: UInt64, Sendable {
+  /// r1 the packet, r2 its end; 1 takes it.
+  case packetFilter = 1
+  /// r1 the packet, r2 its end, r3 4,096 bytes of memory, r4 1,514 of a reply; 0 has handled it.
+  case packetHandler = 2
+  /// r1 eight words, r2 the counter; 1 wakes.
+  case wakeupPredicate = 3
+}
+
 /// What a correct caller can meet.
 public enum SystemCallError: UInt8, Error {
   /// No capability in that slot, or its name or rights do not reach the resource.
@@ -211,6 +238,9 @@ public enum SystemCallError: UInt8, Error {
   case flushPending = 11
   /// A packet filter of another account takes packets that the new one would take.
   case overlap = 12
+  /// The program breaks a rule of the verifier: bits 8-15 say which (or 128 + what keeps it from being a program), bits
+  /// 16-31 at which slot.
+  case refused = 13
   /// In a list or a ring only: the caller broke the contract, which by itself would be a fault.
   case garbage = 255
 }

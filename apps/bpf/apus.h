@@ -20,6 +20,8 @@ typedef long long s64;
 static s64 (*const copy_to_memory)(u64 packet_offset, u64 memory_offset, u64 count) = (void *)1;
 static s64 (*const send_reply)(u64 count) = (void *)2;
 static s64 (*const wake_owner)(void) = (void *)3;
+static s64 (*const copy_to_reply)(u64 packet_offset, u64 reply_offset, u64 count) = (void *)4;
+static s64 (*const copy_memory_to_reply)(u64 memory_offset, u64 reply_offset, u64 count) = (void *)5;
 /* The helper of block owners. */
 static u64 (*const owns_blocks)(u64 first, u64 count, u64 type) = (void *)1;
 /* The helper of storage functions. */

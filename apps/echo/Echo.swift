@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Echo.swift: answers ARP, ICMP echo and UDP by itself, on the Runtime alone: there is no network stack.
 //
-// usage: echo [--poll] [--address 10.0.2.15] [--port 7] [--packets 1000]
+// usage: echo [--poll | --handler] [--address 10.0.2.15] [--port 7] [--packets 1000]
 //
 // An answer is the question with the two ends swapped, which leaves all checksums as they are but ICMP's. With --poll
-// the program looks for packets by itself; otherwise it sleeps until one has arrived. It ends after so many packets of
+// the program looks for packets by itself; with --handler the kernel answers UDP by a program (apps/bpf/echo.c) while
+// this one sleeps; otherwise it sleeps until a packet has arrived. It ends after so many packets of
 // UDP and says how many it answered in a second.
 
 import ApusABI
@@ -13,6 +14,7 @@ import ApusRuntime
 /// What the program was asked for.
 private struct Options {
   var polls = false
+  var usesHandler = false
   var address: UInt32 = 0x0a00_020f
   var port: UInt16 = 7
   var packets: UInt64 = 0
@@ -36,6 +38,9 @@ private struct Options {
       index += 2
       if word == Array("--poll".utf8) {
         polls = true
+        index -= 1
+      } else if word == Array("--handler".utf8) {
+        usesHandler = true
         index -= 1
       } else if word == Array("--port".utf8), let value = number(next), value >= 1, value <= 0xffff {
         port = UInt16(value)
@@ -89,8 +94,13 @@ private final class Answerer {
   let udp: UInt32
   /// Entries whose pages the card may still read.
   var held: [Int] = []
-  var answered: UInt64 = 0
+  private var answeredHere: UInt64 = 0
+  /// The handler's memory: how many packets it has answered.
+  private var memory: Page?
   var refused = 0
+
+  /// How many packets of UDP have been answered.
+  var answered: UInt64 { answeredHere + (memory.map { $0.bytes.loadShared(0) } ?? 0) }
 
   init?(_ options: Options) throws(SystemCallError) {
     guard let ring = PacketRing(entries: 64) else { return nil }
@@ -108,9 +118,18 @@ private final class Answerer {
     ])
   }
 
+  /// Lets the kernel answer UDP.
+  func useHandler(_ memory: Page, reply: Page) throws(Program.Refusal) {
+    let program = try Program(
+      Bytes.application(at: echo_program(), count: Int(echo_program_size())), for: .packetHandler)
+    try program.bind(to: udp, memory: memory, reply: reply)
+    self.memory = memory
+  }
+
   /// Answers until enough has been answered.
   func run() -> UInt64 {
     var start: UInt64 = 0
+    if memory != nil { start = waitForHandler() }
     while options.packets == 0 || answered < options.packets {
       while let packet = ring.received, let header = ring.nextHeader, held.count < 32 {
         if start == 0 { start = Clock.monotonicNanoseconds }
@@ -124,9 +143,21 @@ private final class Answerer {
     return Clock.monotonicNanoseconds - start
   }
 
-  /// Sleeps until a packet arrives, or until what is held may have left.
+  /// Sleeps until a packet arrives, until what is held may have left, or until the handler may have answered enough.
   private func wait() {
-    ring.wait(deadline: held.isEmpty ? UInt64.max : Clock.ticks(afterNanoseconds: 1_000_000))
+    let isWoken = held.isEmpty && (memory == nil || options.packets == 0)
+    ring.wait(deadline: isWoken ? UInt64.max : Clock.ticks(afterNanoseconds: 1_000_000))
+  }
+
+  /// Answers what is not the handler's until that has answered first.
+  private func waitForHandler() -> UInt64 {
+    while answered == 0 {
+      while let packet = ring.received, let header = ring.nextHeader { answer(packet, header) }
+      refused += ring.flush()
+      settle()
+      ring.wait(deadline: Clock.ticks(afterNanoseconds: 1_000_000))
+    }
+    return Clock.monotonicNanoseconds
   }
 
   /// When all that was sent has left, its pages can be filled again.
@@ -148,7 +179,7 @@ private final class Answerer {
     let rest = packet.count - count
     ring.queue(headerCount: count, filter: filter, page: page, offset: count, count: rest)
     if rest > 0 { held.append(entry) } else { ring.release(entry) }
-    if filter == udp { answered += 1 }
+    if filter == udp { answeredHere += 1 }
   }
 
   /// Makes an answer of a question.
@@ -211,7 +242,15 @@ private func exit(_ status: UInt8) -> Never {
       write(.error, "echo: there is no memory or no ring for packets left")
       exit(1)
     }
-    write(.output, options.polls ? "echo polls" : "echo waits")
+    if options.usesHandler, let memory = Page.allocate(zeroed: true), let reply = Page.allocate(zeroed: true) {
+      do throws(Program.Refusal) { try answerer.useHandler(memory, reply: reply) } catch {
+        write(
+          .error,
+          "echo: the handler was refused, error \(error.error.rawValue), rule \(error.reason), slot \(error.slot)")
+        exit(1)
+      }
+    }
+    write(.output, options.polls ? "echo polls" : options.usesHandler ? "echo sleeps" : "echo waits")
     let nanoseconds = answerer.run()
     let rate = answerer.answered * 1_000_000_000 / max(nanoseconds, 1)
     let losses = "\(answerer.ring.overruns) lost, \(answerer.refused) refused"

@@ -111,6 +111,11 @@ struct FuzzGrammar {
     case .filterInsert: self.init(2, .slots, .small, .bytes, .small)
     case .filterRemove: self.init(1, .slot, .small)
     case .transmit: self.init(2, .slots, .small, .bytes, .small)
+    case .programCreate: self.init(2, .slot, .small, .bytes, .frames, .count)
+    case .programVerify: self.init(3, .slot, .small)
+    case .programEnd: self.init(1, .slot, .small)
+    case .handlerBind: self.init(1, .slot, .small, .small, .frame)
+    case .predicateSleep: self.init(1, .slot, .small, .bytes, .deadline, .none, .slice)
     case .guaranteedMinimum: self.init(1, .slot, .handle, .small, .count)
     }
   }

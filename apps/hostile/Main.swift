@@ -67,10 +67,12 @@ private func runGroups(_ report: inout Report) {
   run("processors", processorChecks)
   run("revocation", revocationChecks)
   run("rings", ringChecks)
+  run("programs", programChecks)
   run("network", networkChecks)
   run("fuzz", fuzzChecks)
   if StartCommand.names("revocation-experiment", orNothing: false) { revocationExperiment(&report) }
   if StartCommand.names("network-cost", orNothing: false) { networkCostChecks(&report) }
+  if StartCommand.names("handler-times", orNothing: false) { handlerTimes(&report) }
   if StartCommand.names("longest", orNothing: false) { longestPathChecks(&report) }
   if StartCommand.names("fuzz-seeds", orNothing: false) { seededFuzzChecks(&report) }
 }

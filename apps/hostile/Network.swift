@@ -44,6 +44,7 @@ func networkChecks(_ report: inout Report) {
   sending(&report)
   fullTables(&report)
   twoFamilies(&report)
+  packetHandlers(&report)
   deaths(&report)
   for page in 0..<PacketPlace.pages {
     memory.expect(Memory.unmapAndGiveBack(PacketPlace.header + page * 4096), "given back: a pin is left")

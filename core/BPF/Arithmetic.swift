@@ -85,14 +85,6 @@ extension Condition {
     }
   }
 
-  /// Whether the operands are compared as signed numbers.
-  var isSigned: Bool {
-    switch self {
-    case .signedGreater, .signedGreaterOrEqual, .signedLess, .signedLessOrEqual: true
-    default: false
-    }
-  }
-
   private func holds(_ left: UInt64, _ right: UInt64) -> Bool {
     switch self {
     case .equal: left == right
@@ -151,7 +143,4 @@ extension UInt64 {
     let unused = 64 - width.bitCount
     return UInt64(bitPattern: Int64(bitPattern: self << unused) >> Int64(unused))
   }
-
-  /// A constant operand, sign-extended as the instruction set says.
-  init(immediate: Int32) { self = UInt64(bitPattern: Int64(immediate)) }
 }

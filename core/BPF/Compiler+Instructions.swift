@@ -124,21 +124,22 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
     }
   }
 
+  /// The code of movzx, movsx or movsxd, or of what does for wider operands.
+  private mutating func emitExtending(_ width: AccessWidth, _ isSigned: Bool, otherwise: UInt8) {
+    switch width {
+    case .byte, .halfWord: code.bytes(0x0f, 0xb6 | (width == .halfWord ? 1 : 0) | (isSigned ? 8 : 0))
+    case .word where isSigned: code.byte(0x63)
+    default: code.byte(otherwise)
+    }
+  }
+
   private mutating func emitSignExtension(
     _ size: OperandSize, _ width: AccessWidth, _ destination: MachineRegister,
     _ source: MachineRegister
   ) {
     // Without a REX prefix, byte registers 4 to 7 would be the high bytes of others.
     code.rex(size, destination, source, isForced: width == .byte)
-    switch width {
-    case .byte:
-      code.byte(0x0f)
-      code.byte(0xbe)
-    case .halfWord:
-      code.byte(0x0f)
-      code.byte(0xbf)
-    case .word, .doubleWord: code.byte(0x63)
-    }
+    emitExtending(width, true, otherwise: 0x63)
     code.registers(destination.number, source)
   }
 
@@ -160,8 +161,7 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
 
   private mutating func emitZeroExtension(_ destination: MachineRegister) {
     code.rex(.word, destination, destination)
-    code.byte(0x0f)
-    code.byte(0xb7)
+    code.bytes(0x0f, 0xb7)
     code.registers(destination.number, destination)
   }
 
@@ -171,22 +171,7 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
   ) {
     let size: OperandSize = isSigned || width == .doubleWord ? .doubleWord : .word
     code.rex(size, destination, base)
-    switch (width, isSigned) {
-    case (.byte, false):
-      code.byte(0x0f)
-      code.byte(0xb6)
-    case (.byte, true):
-      code.byte(0x0f)
-      code.byte(0xbe)
-    case (.halfWord, false):
-      code.byte(0x0f)
-      code.byte(0xb7)
-    case (.halfWord, true):
-      code.byte(0x0f)
-      code.byte(0xbf)
-    case (.word, true): code.byte(0x63)
-    case (.word, false), (.doubleWord, _): code.byte(0x8b)
-    }
+    emitExtending(width, isSigned, otherwise: 0x8b)
     code.memory(destination.number, base, offset)
   }
 
@@ -249,13 +234,11 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
     if offset == 0, condition == nil { return }
     let target = Int(mark(slot + 1 + offset).codeOffset)
     if mark(slot).isShortJump {
-      code.byte(condition.map { 0x70 | $0.rawValue } ?? 0xeb)
-      code.byte(UInt8(truncatingIfNeeded: target - code.count - 1))
+      code.bytes(condition.map { 0x70 | $0.rawValue } ?? 0xeb, UInt8(truncatingIfNeeded: target - code.count - 2))
       return
     }
     if let condition {
-      code.byte(0x0f)
-      code.byte(0x80 | condition.rawValue)
+      code.bytes(0x0f, 0x80 | condition.rawValue)
     } else {
       code.byte(0xe9)
     }

@@ -13,29 +13,11 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
     _ result: DivisionResult, _ size: OperandSize, isSigned: Bool, _ dividend: MachineRegister,
     by value: Int32
   ) {
-    if value == 0 {
-      emitDivisionByZero(result, size, dividend)
-    } else if isSigned, value == -1 {
-      emitDivisionByMinusOne(result, size, dividend)
-    } else if !isSigned, value > 0, value & (value - 1) == 0 {
-      emitDivision(result, size, dividend, byPowerOfTwo: value)
+    code.load(.r11, size == .word ? UInt64(UInt32(bitPattern: value)) : UInt64(immediate: value))
+    if value == 0 || value == -1 {
+      emitDivision(result, size, isSigned: isSigned, dividend, by: .r11)
     } else {
-      code.load(
-        .r11, size == .word ? UInt64(UInt32(bitPattern: value)) : UInt64(immediate: value))
       emitBareDivision(result, size, isSigned: isSigned, dividend)
-    }
-  }
-
-  private mutating func emitDivision(
-    _ result: DivisionResult, _ size: OperandSize, _ dividend: MachineRegister,
-    byPowerOfTwo value: Int32
-  ) {
-    switch result {
-    case .remainder: code.group(.and, size, dividend, value - 1)
-    case .quotient where value == 1:
-      if size == .word { code.move(.word, dividend, dividend) }
-    case .quotient:
-      code.shift(.shiftRight, size, dividend, by: UInt8(value.trailingZeroBitCount))
     }
   }
 
@@ -116,8 +98,7 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
     case .fetchAdd:
       code.byte(0xf0)
       code.rex(size, source, base)
-      code.byte(0x0f)
-      code.byte(0xc1)
+      code.bytes(0x0f, 0xc1)
       code.memory(source.number, base, offset)
     case .exchange:
       // An exchange with memory is locked without a prefix (Intel SDM vol. 2, XCHG).
@@ -149,8 +130,7 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
   ) {
     code.byte(0xf0)
     code.rex(size, source, base)
-    code.byte(0x0f)
-    code.byte(0xb1)
+    code.bytes(0x0f, 0xb1)
     code.memory(source.number, base, offset)
   }
 

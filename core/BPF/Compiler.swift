@@ -26,10 +26,17 @@ public struct NoHelpers: HelperAddresses {
 
 /// Compiles one program.
 public struct Compiler<Buffer: CodeBuffer & ~Copyable, Marks: WordMemory & ~Copyable>: ~Copyable {
+  /// What a pass over the program does.
+  private enum Pass { case measure, shorten, write }
+
   var code: MachineCode<Buffer>
   var marks: Marks
   private var functionStart = 0
-  private var outline: ProgramOutline?
+  private var facts = ProgramFacts()
+  private var pass = Pass.measure
+  private var slot = 0
+  private var hasShortened = false
+  private var rounds = 0
 
   /// Makes a compiler.
   ///
@@ -44,78 +51,91 @@ public struct Compiler<Buffer: CodeBuffer & ~Copyable, Marks: WordMemory & ~Copy
   /// Gives the code back.
   public consuming func end() -> Buffer { code.end() }
 
-  /// Compiles a program; its entry is at the start of the buffer.
+  /// Begins with a program whose marks are there.
+  public mutating func begin(_ facts: ProgramFacts) {
+    self.facts = facts
+    rounds = 0
+    start(.measure)
+  }
+
+  private mutating func start(_ next: Pass) {
+    pass = next
+    slot = 0
+    hasShortened = false
+    if pass == .shorten { return }
+    code.count = 0
+    code.isMeasuring = pass == .measure
+  }
+
+  /// Goes on with the program.
   ///
   /// - Parameters:
-  ///   - program: A program that hangs together; what it does is not checked.
+  ///   - program: A program that hangs together; what it does is not checked. The same each time.
   ///   - helpers: Where its helpers are.
-  /// - Returns: How many bytes the code takes.
+  ///   - count: How many instructions are gone over.
+  /// - Returns: How many bytes the code takes, when all is written; its entry is at the start of the buffer.
   /// - Throws: What keeps the program from being compiled.
-  /// - Complexity: O(slots).
-  public mutating func compile(
-    _ program: Span<UInt64>, helpers: borrowing some HelperAddresses & ~Copyable
-  ) throws(ProgramError) -> Int {
-    let outline = try ProgramOutline(program, marks: &marks)
-    self.outline = outline
-    code.isMeasuring = true
-    try emit(program, helpers)
-    for _ in 0..<4 {
-      guard shortenJumps(program) else { break }
-      try emit(program, helpers)
+  public mutating func step(
+    _ program: Span<UInt64>, helpers: borrowing some HelperAddresses & ~Copyable, count: Int
+  ) throws(ProgramError) -> Int? {
+    for _ in 0..<count {
+      let instruction = try Instruction(program, at: slot)
+      if pass == .shorten { shorten(instruction, program.count) } else { try place(instruction, helpers) }
+      slot += instruction.slotCount
+      if slot < program.count { continue }
+      switch pass {
+      case .measure: start(rounds < 4 ? .shorten : .write)
+      case .shorten:
+        rounds += 1
+        start(hasShortened ? .measure : .write)
+      case .write:
+        guard !code.overflows else { throw ProgramError(.codeBuffer, at: 0) }
+        return code.count
+      }
     }
-    code.isMeasuring = false
-    try emit(program, helpers)
-    guard !code.overflows else { throw ProgramError(.codeBuffer, at: 0) }
-    return code.count
+    return nil
   }
 
   func mark(_ slot: Int) -> Mark { Mark(bits: marks[slot]) }
 
-  /// Marks the jumps whose targets are near in the last layout; returns whether there were new ones.
-  private mutating func shortenJumps(_ program: Span<UInt64>) -> Bool {
-    var found = false
-    for slot in 0..<program.count {
-      var mark = mark(slot)
-      guard !mark.isSecondHalf, !mark.isShortJump,
-        let offset = try? Instruction(program, at: slot).jumpOffset
-      else { continue }
-      let end = slot + 1 < program.count ? self.mark(slot + 1).codeOffset : UInt32(code.count)
-      let target = self.mark(slot + 1 + offset).codeOffset
-      let distance = Int(target) - Int(end)
-      guard distance >= -128, distance <= 127 else { continue }
-      mark.isShortJump = true
-      marks[slot] = mark.bits
-      found = true
-    }
-    return found
+  /// Makes a jump short if its target was near in the last layout.
+  private mutating func shorten(_ instruction: Instruction, _ slotCount: Int) {
+    guard let offset = instruction.jumpOffset, !mark(slot).isShortJump else { return }
+    let end = slot + 1 < slotCount ? mark(slot + 1).codeOffset : UInt32(code.count)
+    let distance = Int(mark(slot + 1 + offset).codeOffset) - Int(end)
+    guard distance >= -128, distance <= 127 else { return }
+    edit(slot) { $0.isShortJump = true }
+    hasShortened = true
   }
 
-  private mutating func emit(
-    _ program: Span<UInt64>, _ helpers: borrowing some HelperAddresses & ~Copyable
+  private mutating func edit(_ slot: Int, _ change: (inout Mark) -> Void) {
+    var mark = mark(slot)
+    change(&mark)
+    marks[slot] = mark.bits
+  }
+
+  private mutating func place(
+    _ instruction: Instruction, _ helpers: borrowing some HelperAddresses & ~Copyable
   ) throws(ProgramError) {
-    code.count = 0
-    var slot = 0
-    while slot < program.count {
-      var mark = mark(slot)
-      mark.codeOffset = UInt32(code.count)
-      marks[slot] = mark.bits
-      if mark.isFunctionStart {
-        functionStart = slot
-        enterFunction(slot)
-      }
-      let instruction = try Instruction(program, at: slot)
-      try emit(instruction, at: slot, helpers)
-      slot += instruction.slotCount
+    let offset = UInt32(code.count)
+    edit(slot) { $0.codeOffset = offset }
+    if mark(slot).isFunctionStart {
+      functionStart = slot
+      enterFunction(slot)
     }
+    try emit(instruction, at: slot, helpers)
   }
 }
 
+// What is copyable itself can be kept between steps.
+extension Compiler: Copyable where Buffer: Copyable, Marks: Copyable {}
+
 extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
   /// Whether the program needs the address above its stack after its entry.
-  private var keepsContext: Bool { outline?.callsHelpers ?? false }
+  private var keepsContext: Bool { facts.callsHelpers }
 
   /// Whether rbp holds the frame pointer.
-  var keepsFrame: Bool { outline?.usesFramePointer ?? false }
+  var keepsFrame: Bool { facts.usesFramePointer }
 
   private func saves(_ index: Int, in function: Int) -> Bool {
     mark(function).usedRegisters.contains(SavedRegisters.at(index))
@@ -141,9 +161,8 @@ extension Compiler where Buffer: ~Copyable, Marks: ~Copyable {
     if function == 0, keepsFrame { code.move(.doubleWord, .rbp, .r9) }
     if function == 0, keepsContext { code.move(.doubleWord, .r12, .r9) }
     // Jumps to the function's first instruction must not repeat what its entry does.
-    var mark = mark(function)
-    mark.codeOffset = UInt32(code.count)
-    marks[function] = mark.bits
+    let offset = UInt32(code.count)
+    edit(function) { $0.codeOffset = offset }
   }
 
   mutating func leaveFunction() {

@@ -131,7 +131,7 @@ public struct Contract: Sendable {
   /// How many fields a use can have.
   public static var fieldLimit: Int { 8 }
   /// How many helpers a use can have.
-  public static var helperLimit: Int { 16 }
+  public static var helperLimit: Int { 8 }
 
   /// What r1 to r5 hold at first.
   public var arguments = InlineArray<5, ValueContract>(repeating: .nothing)
@@ -153,7 +153,7 @@ public struct Contract: Sendable {
   private var fields = InlineArray<8, FieldContract>(
     repeating: FieldContract(region: 0, offset: 0, value: .nothing))
   private var fieldCount = 0
-  private var helpers = InlineArray<16, HelperContract>(repeating: .none)
+  private var helpers = InlineArray<8, HelperContract>(repeating: .none)
   private var helperCount = 0
 
   /// A use with nothing.

@@ -60,26 +60,11 @@ extension Decoder {
       return .negate(size, destination: destination)
     }
     let source = try operand()
-    let operation: ArithmeticOperation
-    switch (slot.code, slot.offset) {
-    case (0x0, 0): operation = .add
-    case (0x1, 0): operation = .subtract
-    case (0x2, 0): operation = .multiply
-    case (0x3, 0): operation = .divide
-    case (0x3, 1): operation = .signedDivide
-    case (0x4, 0): operation = .or
-    case (0x5, 0): operation = .and
-    case (0x6, 0): operation = .shiftLeft
-    case (0x7, 0): operation = .shiftRight
-    case (0x9, 0): operation = .modulo
-    case (0x9, 1): operation = .signedModulo
-    case (0xa, 0): operation = .exclusiveOr
-    case (0xb, 0): operation = .move
-    case (0xb, _): return try moveSignExtended(size, destination: destination)
-    case (0xc, 0): operation = .arithmeticShiftRight
-    case (0xe, _), (0xf, _): throw fail(.unknownOperation)
-    default: throw fail(.reservedFieldUsed)
-    }
+    if slot.code == 0xb, slot.offset != 0 { return try moveSignExtended(size, destination: destination) }
+    guard slot.code <= 0xd else { throw fail(.unknownOperation) }
+    guard slot.offset & ~1 == 0,
+      let operation = ArithmeticOperation(rawValue: slot.code | UInt8(slot.offset) << 4)
+    else { throw fail(.reservedFieldUsed) }
     return .arithmetic(operation, size, destination: destination, source: source)
   }
 
@@ -136,26 +121,9 @@ extension Decoder {
       try require(slot.bits >> 8 == 0 && !slot.usesSourceRegister)
       return .exit
     default:
-      guard let condition = condition else { throw fail(.unknownOperation) }
+      guard let condition = Condition(rawValue: slot.code) else { throw fail(.unknownOperation) }
       let left = try register(slot.destination)
       return .branch(condition, size, left: left, right: try operand(), offset: slot.offset)
-    }
-  }
-
-  var condition: Condition? {
-    switch slot.code {
-    case 0x1: .equal
-    case 0x2: .greater
-    case 0x3: .greaterOrEqual
-    case 0x4: .anyBitSet
-    case 0x5: .notEqual
-    case 0x6: .signedGreater
-    case 0x7: .signedGreaterOrEqual
-    case 0xa: .less
-    case 0xb: .lessOrEqual
-    case 0xc: .signedLess
-    case 0xd: .signedLessOrEqual
-    default: nil
     }
   }
 
@@ -222,19 +190,10 @@ extension Decoder {
 
   func atomicOperation() throws(ProgramError) -> AtomicOperation {
     guard width == .word || width == .doubleWord else { throw fail(.unknownAtomic) }
-    switch slot.immediate {
-    case 0x00: return .add
-    case 0x01: return .fetchAdd
-    case 0x40: return .or
-    case 0x41: return .fetchOr
-    case 0x50: return .and
-    case 0x51: return .fetchAnd
-    case 0xa0: return .exclusiveOr
-    case 0xa1: return .fetchExclusiveOr
-    case 0xe1: return .exchange
-    case 0xf1: return .compareExchange
-    default: throw fail(.unknownAtomic)
-    }
+    guard slot.immediate & ~0xff == 0,
+      let operation = AtomicOperation(rawValue: UInt8(truncatingIfNeeded: slot.immediate))
+    else { throw fail(.unknownAtomic) }
+    return operation
   }
 
   /// The one instruction of two slots, and the old ones that it shares its class with.

@@ -51,21 +51,23 @@ public enum Operand: Equatable, Sendable {
 }
 
 /// Arithmetic of two operands, the first being the destination (RFC 9669, 4.1).
+///
+/// The value is the code, with the offset that makes it signed above it.
 public enum ArithmeticOperation: UInt8, Sendable {
-  case add
-  case subtract
-  case multiply
-  case divide
-  case signedDivide
-  case or
-  case and
-  case shiftLeft
-  case shiftRight
-  case modulo
-  case signedModulo
-  case exclusiveOr
-  case move
-  case arithmeticShiftRight
+  case add = 0x00
+  case subtract = 0x01
+  case multiply = 0x02
+  case divide = 0x03
+  case or = 0x04
+  case and = 0x05
+  case shiftLeft = 0x06
+  case shiftRight = 0x07
+  case modulo = 0x09
+  case exclusiveOr = 0x0a
+  case move = 0x0b
+  case arithmeticShiftRight = 0x0c
+  case signedDivide = 0x13
+  case signedModulo = 0x19
 }
 
 /// What a byte-order instruction makes of the low bits of a register (RFC 9669, 4.2).
@@ -78,42 +80,52 @@ public enum ByteOrder: UInt8, Sendable {
   case swap
 }
 
-/// What a branch compares (RFC 9669, 4.3).
+/// What a branch compares (RFC 9669, 4.3); the value is the code.
 public enum Condition: UInt8, Sendable {
-  case equal
-  case notEqual
-  case anyBitSet
-  case greater
-  case greaterOrEqual
-  case less
-  case lessOrEqual
-  case signedGreater
-  case signedGreaterOrEqual
-  case signedLess
-  case signedLessOrEqual
+  case equal = 0x1
+  case greater = 0x2
+  case greaterOrEqual = 0x3
+  case anyBitSet = 0x4
+  case notEqual = 0x5
+  case signedGreater = 0x6
+  case signedGreaterOrEqual = 0x7
+  case less = 0xa
+  case lessOrEqual = 0xb
+  case signedLess = 0xc
+  case signedLessOrEqual = 0xd
 }
 
-/// Read-modify-write operations on memory (RFC 9669, 5.3).
-public enum AtomicOperation: UInt8, Sendable {
-  case add
-  case or
-  case and
-  case exclusiveOr
-  case fetchAdd
-  case fetchOr
-  case fetchAnd
-  case fetchExclusiveOr
-  case exchange
-  /// Compares with r0, stores the source if equal; r0 becomes the old value.
-  case compareExchange
-
-  /// Whether the old value goes into the source register.
-  public var returnsOldValueInSource: Bool {
+extension Condition {
+  /// Whether the operands are compared as signed numbers.
+  var isSigned: Bool {
     switch self {
-    case .fetchAdd, .fetchOr, .fetchAnd, .fetchExclusiveOr, .exchange: true
-    case .add, .or, .and, .exclusiveOr, .compareExchange: false
+    case .signedGreater, .signedGreaterOrEqual, .signedLess, .signedLessOrEqual: true
+    default: false
     }
   }
+}
+
+extension UInt64 {
+  /// A constant operand, sign-extended as the instruction set says.
+  init(immediate: Int32) { self = UInt64(bitPattern: Int64(immediate)) }
+}
+
+/// Read-modify-write operations on memory (RFC 9669, 5.3); the value is the code.
+public enum AtomicOperation: UInt8, Sendable {
+  case add = 0x00
+  case fetchAdd = 0x01
+  case or = 0x40
+  case fetchOr = 0x41
+  case and = 0x50
+  case fetchAnd = 0x51
+  case exclusiveOr = 0xa0
+  case fetchExclusiveOr = 0xa1
+  case exchange = 0xe1
+  /// Compares with r0, stores the source if equal; r0 becomes the old value.
+  case compareExchange = 0xf1
+
+  /// Whether the old value goes into the source register.
+  public var returnsOldValueInSource: Bool { rawValue & 1 != 0 && self != .compareExchange }
 }
 
 /// One decoded instruction; offsets count 8-byte slots from the slot after the instruction's first.

@@ -47,16 +47,6 @@ public struct Fault: Error, Equatable, Sendable {
   }
 }
 
-/// What programs may count on: sizes that the interpreter, the compiler and the verifier agree on.
-public enum ProgramLimits {
-  /// The bytes of stack that each function has.
-  public static var frameByteCount: Int { 512 }
-  /// How many functions can be active at once, the first included.
-  public static var callDepth: Int { 8 }
-  /// The bytes of stack that a caller provides below the address in r10.
-  public static var stackByteCount: Int { frameByteCount * callDepth }
-}
-
 /// The machine that BPF describes.
 public struct Interpreter: Sendable {
   private struct Caller {

@@ -55,9 +55,13 @@ struct MachineCode<Buffer: CodeBuffer & ~Copyable>: ~Copyable {
     count += 1
   }
 
+  mutating func bytes(_ first: UInt8, _ second: UInt8) {
+    byte(first)
+    byte(second)
+  }
+
   mutating func word16(_ value: UInt16) {
-    byte(UInt8(truncatingIfNeeded: value))
-    byte(UInt8(truncatingIfNeeded: value >> 8))
+    bytes(UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8))
   }
 
   mutating func word32(_ value: UInt32) {
@@ -99,6 +103,8 @@ struct MachineCode<Buffer: CodeBuffer & ~Copyable>: ~Copyable {
     }
   }
 }
+
+extension MachineCode: Copyable where Buffer: Copyable {}
 
 extension MachineCode where Buffer: ~Copyable {
   mutating func move(_ size: OperandSize, _ destination: MachineRegister, _ source: MachineRegister) {
@@ -186,8 +192,7 @@ extension MachineCode where Buffer: ~Copyable {
     _ size: OperandSize, _ destination: MachineRegister, _ source: MachineRegister
   ) {
     rex(size, destination, source)
-    byte(0x0f)
-    byte(0xaf)
+    bytes(0x0f, 0xaf)
     registers(destination.number, source)
   }
 
@@ -225,8 +230,7 @@ extension MachineCode where Buffer: ~Copyable {
 
   mutating func swapBytes(_ size: OperandSize, _ destination: MachineRegister) {
     rex(size, .rax, destination)
-    byte(0x0f)
-    byte(0xc8 | destination.low)
+    bytes(0x0f, 0xc8 | destination.low)
   }
 
   mutating func push(_ register: MachineRegister) {
@@ -243,8 +247,7 @@ extension MachineCode where Buffer: ~Copyable {
 extension MachineCode where Buffer: ~Copyable {
   /// A jump over a few instructions of the same BPF instruction; `land` ends it.
   mutating func skip(_ condition: MachineCondition?) -> Int {
-    byte(condition.map { 0x70 | $0.rawValue } ?? 0xeb)
-    byte(0)
+    bytes(condition.map { 0x70 | $0.rawValue } ?? 0xeb, 0)
     return count
   }
 
@@ -257,7 +260,6 @@ extension MachineCode where Buffer: ~Copyable {
 
   /// Jumps back to an offset at most 120 bytes away.
   mutating func jumpBack(_ condition: MachineCondition, to start: Int) {
-    byte(0x70 | condition.rawValue)
-    byte(UInt8(truncatingIfNeeded: start - count - 1))
+    bytes(0x70 | condition.rawValue, UInt8(truncatingIfNeeded: start - count - 2))
   }
 }

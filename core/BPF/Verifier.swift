@@ -13,6 +13,16 @@
 // Memory lent by the caller, in words: one mark and one record for each slot of the program, the current state, the
 // buckets by which remembered states are found, then those states from below and branches kept for later from above.
 
+/// What is known of an accepted program.
+public struct Verdict: Equatable, Sendable {
+  /// No run executes more instructions than these, helpers' costs included.
+  public let worstInstructionCount: UInt64
+  /// No run needs more bytes of stack.
+  public let stackByteCount: Int
+  /// How much work the verification was, in the budget's units.
+  public let work: Int
+}
+
 /// Decides whether programs may run.
 public struct Verifier<Memory: WordMemory & ~Copyable>: ~Copyable {
   var memory: Memory

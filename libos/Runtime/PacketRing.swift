@@ -174,5 +174,5 @@ public final class PacketRing {
 
 extension Bytes {
   /// A word that somebody else changes.
-  func loadShared(_ offset: Int) -> UInt64 { runtime_load_shared(address + UInt64(offset)) }
+  public func loadShared(_ offset: Int) -> UInt64 { runtime_load_shared(address + UInt64(offset)) }
 }

@@ -176,13 +176,57 @@ public struct KernelTables {
   }
 
   /// Maps kernel memory executable and read-only, for code that the kernel makes; there it runs.
-  public func mapCode(_ physical: UInt64, _ bytes: UInt64, _ memory: inout BootMemory) -> Bool {
+  ///
+  /// - Parameters:
+  ///   - physical: The memory.
+  ///   - bytes: How much.
+  ///   - place: Where, from the start of all such code on.
+  ///   - memory: For page tables.
+  /// - Returns: Whether there was enough of that.
+  public func mapCode(_ physical: UInt64, _ bytes: UInt64, at place: UInt64, _ memory: inout BootMemory) -> Bool {
     var offset: UInt64 = 0
     while offset < bytes {
-      guard mapPage(PhysicalMemory.codeBase + offset, physical + offset, Self.global, &memory) else { return false }
+      guard mapPage(PhysicalMemory.codeBase + place + offset, physical + offset, Self.global, &memory) else {
+        return false
+      }
       offset += 4096
     }
     return true
+  }
+
+  /// Makes what `mapCode` has mapped read-only in the direct map, too: large pages there become small ones.
+  public func protectCode(_ memory: inout BootMemory) -> Bool {
+    var page: UInt64 = 0
+    while page < PhysicalMemory.codeLimit {
+      let code = mapping(PhysicalMemory.codeBase + page)
+      page += 4096
+      if code & Self.present == 0 { continue }
+      let address = PhysicalMemory.directBase + code & 0x000f_ffff_ffff_f000
+      guard let third = descend(root, address >> 39 & 511, &memory),
+        let second = descend(third, address >> 30 & 511, &memory)
+      else { return false }
+      let slot = unsafe entry(second, address >> 21 & 511)
+      let large = unsafe slot.pointee
+      if large & Self.large != 0 {
+        guard let table = memory.take(4096) else { return false }
+        for index in 0..<UInt64(512) { unsafe entry(table, index).pointee = large & ~Self.large + index << 12 }
+        unsafe slot.pointee = table | Self.present | Self.writable
+      }
+      unsafe entry(slot.pointee & 0x000f_ffff_ffff_f000, address >> 12 & 511).pointee &= ~Self.writable
+      apus_invlpg(address)
+    }
+    return true
+  }
+
+  /// The entry of a small page of the kernel's, or 0.
+  private func mapping(_ address: UInt64) -> UInt64 {
+    var (table, shift) = (root, UInt64(39))
+    while true {
+      let found = unsafe entry(table, address >> shift & 511).pointee
+      if found & Self.present == 0 || shift == 12 { return found }
+      table = found & 0x000f_ffff_ffff_f000
+      shift -= 9
+    }
   }
 
   /// Leaves the boot mappings: the lower half is empty from here on.
@@ -214,6 +258,19 @@ public struct KernelTables {
     for index in 256..<512 { unsafe target[index] = source[index] }
     unsafe target[Int(APUS_TABLES_SLOT)] = UInt64(frame) << 12 | present | user | noExecute
   }
+}
+
+/// Stores to pages that are mapped read-only: for code that the kernel makes, and nothing else.
+///
+/// Intel SDM vol. 3, 4.6.1.
+public enum CodeProtection {
+  private static var writeProtect: UInt64 { 1 << 16 }
+
+  /// From here on stores go through, on this CPU; no interrupt may come.
+  public static func lift() { apus_write_cr0(apus_read_cr0() & ~writeProtect) }
+
+  /// From here on they do not.
+  public static func restore() { apus_write_cr0(apus_read_cr0() | writeProtect) }
 }
 
 private func apusKernelStart() -> UnsafeRawPointer { unsafe UnsafeRawPointer(apus_kernel_start_address()) }

@@ -14,8 +14,10 @@ public enum PhysicalMemory {
   /// The kernel's image: address = base + physical address.
   public static var imageBase: UInt64 { 0xffff_ffff_8000_0000 }
 
-  /// Code that the kernel makes: executable here, writable in the direct map.
+  /// Code that the kernel makes, executable here and read-only everywhere: see `CodeProtection`.
   public static var codeBase: UInt64 { 0xffff_ffff_a000_0000 }
+  /// How much there may be of it.
+  static var codeLimit: UInt64 { 0x40_0000 }
 
   /// A pointer into the direct map.
   @inline(__always) public static func pointer(_ physical: UInt64) -> UnsafeMutableRawPointer {

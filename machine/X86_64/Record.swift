@@ -62,6 +62,19 @@ import CShims
     }
   }
 
+  /// The 64-bit words of the run, which nobody changes meanwhile.
+  public func withWords<Result, Failure>(_ body: (Span<UInt64>) throws(Failure) -> Result) throws(Failure) -> Result {
+    // SAFETY: kernel memory, as long as the run.
+    let words = unsafe UnsafeBufferPointer(start: UnsafePointer<UInt64>(bitPattern: UInt(address)), count: count / 8)
+    return try body(unsafe words.span)
+  }
+
+  /// Four bytes from an offset on, in the machine's order; any address may be loaded from.
+  public func word32(at offset: Int) -> UInt32 {
+    precondition(offset >= 0 && offset <= count - 4)
+    return unsafe UnsafePointer<UInt32>(bitPattern: UInt(address) &+ UInt(offset)).unsafelyUnwrapped.pointee
+  }
+
   /// Copies all of another run to the start of this one, which has room for it.
   public func copy(_ source: KernelBytes) {
     precondition(source.count <= count)

@@ -179,6 +179,11 @@ struct apus_information {
   uint64_t filter_count;
   uint64_t packets_unclaimed;        /* arrived, and no filter took them */
   uint64_t packets_short;            /* arrived without a whole Ethernet header */
+  uint64_t filter_state_offset;      /* struct apus_filter_state[filter_state_count] */
+  uint64_t filter_state_count;
+  uint64_t filter_field_offset;      /* struct apus_filter_field[filter_field_count] */
+  uint64_t filter_field_count;
+  uint64_t network_place;            /* physical address of the rings' records, which all of the filters' lie behind */
 };
 #define APUS_INFORMATION_CONSOLE_INPUT 88
 #define APUS_INFORMATION_CONSOLE_OUTPUT 96
@@ -195,6 +200,7 @@ _Static_assert(__builtin_offsetof(struct apus_information, console_input_count) 
 #define APUS_FRAME_TABLE4 6
 #define APUS_FRAME_KERNEL 7
 #define APUS_FRAME_COOLING 8         /* not yet free, or not yet ordinary: see flush_epoch */
+#define APUS_FRAME_PROGRAM 9         /* a program's, for as long as the kernel needs it */
 
 struct apus_frame {
   uint64_t guard;                    /* capability name, first byte in the top bits, zero-padded */
@@ -380,14 +386,17 @@ _Static_assert(sizeof(struct apus_filter_state) == 64 && sizeof(struct apus_filt
 /* The header frame of a packet ring. Entry i belongs to frame i of the list that the ring was made of. */
 #define APUS_PACKET_RING_ENTRIES 256
 #define APUS_PACKET_FULL 0x100000000
+#define APUS_PACKET_RING_WAKES 24
 struct apus_packet_ring {
   uint64_t produced;                 /* packets put in: a word to sleep on */
   uint64_t overruns;                 /* packets that found their entry full */
   uint64_t transmitted;              /* transmissions whose memory the card is done with: a word to sleep on */
-  uint64_t reserved[5];
+  uint64_t wakes;                    /* times a handler wanted its owner woken: a word to sleep on */
+  uint64_t reserved[4];
   uint64_t entries[APUS_PACKET_RING_ENTRIES]; /* 0: the kernel may fill it; APUS_PACKET_FULL | bytes: it has */
 };
-_Static_assert(__builtin_offsetof(struct apus_packet_ring, entries) == 64 && sizeof(struct apus_packet_ring) <= 4096,
+_Static_assert(__builtin_offsetof(struct apus_packet_ring, wakes) == APUS_PACKET_RING_WAKES &&
+               __builtin_offsetof(struct apus_packet_ring, entries) == 64 && sizeof(struct apus_packet_ring) <= 4096,
                "packet ring");
 
 /* What the kernel remembers of a packet ring. */

@@ -100,6 +100,25 @@ APUS_INLINE void apus_copy_quads(void *_Nonnull to, const void *_Nonnull from, u
 APUS_INLINE uint32_t apus_match_packet(uint64_t code, uint64_t packet, uint64_t count, uint64_t buckets, uint64_t states) {
   return ((uint32_t(*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))code)(packet, count, 0, 0, buckets, states);
 }
+/* Runs a program (core/BPF/Compiler.swift); `top` is the end of its stack. */
+APUS_INLINE uint64_t apus_run_program(uint64_t code, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t top) {
+  return ((uint64_t(*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))code)(a, b, c, d, 0, top);
+}
+/* The addresses of what programs call, 1 to 5. */
+uint64_t apus_helper_copy(uint64_t from, uint64_t to, uint64_t count);
+uint64_t apus_helper_send(uint64_t count);
+uint64_t apus_helper_wake(void);
+uint64_t apus_helper_quote(uint64_t from, uint64_t to, uint64_t count);
+uint64_t apus_helper_recall(uint64_t from, uint64_t to, uint64_t count);
+APUS_INLINE uint64_t apus_helper(uint32_t number) {
+  switch (number) {
+  case 1: return (uint64_t)apus_helper_copy;
+  case 2: return (uint64_t)apus_helper_send;
+  case 3: return (uint64_t)apus_helper_wake;
+  case 4: return (uint64_t)apus_helper_quote;
+  default: return (uint64_t)apus_helper_recall;
+  }
+}
 APUS_INLINE void apus_copy_bytes(void *_Nonnull to, const void *_Nonnull from, uint64_t count) {
   __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count)::"memory");
 }

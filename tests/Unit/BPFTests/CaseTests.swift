@@ -76,7 +76,8 @@ struct CaseTests {
   @Test("at least two for every rule of the verifier")
   func rules() {
     for value in UInt8.min...UInt8.max {
-      guard let rule = VerifierRule(rawValue: value) else { break }
+      // From there on they are the kernel's own.
+      guard let rule = VerifierRule(rawValue: value), rule != .jumpsBack else { break }
       let count = CaseFile.all.filter { $0.refused?.hasPrefix("\(rule) ") ?? false }.count
       #expect(count >= 2, "\(rule)")
     }

@@ -14,6 +14,11 @@ private struct Run {
   var calls: [(helper: UInt32, arguments: [UInt64])] = []
 }
 
+/// An address for each helper.
+private struct AnyHelper: HelperAddresses {
+  func address(of helper: UInt32) -> UInt64? { 0x1000 }
+}
+
 /// A compiler for BPF: the Swift toolchain brings one.
 private let compiler: String? = {
   let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
@@ -33,7 +38,8 @@ struct ExampleTests {
     let process = Process()
     process.executableURL = URL(filePath: try #require(compiler))
     process.arguments = [
-      "-target", "bpf", "-O2", "-Wall", "-Werror", "-c", Self.sources.appending(path: name + ".c").path(), "-o",
+      "-target", "bpf", "-mcpu=v3", "-O2", "-Wall", "-Werror", "-c", Self.sources.appending(path: name + ".c").path(),
+      "-o",
       object.path(),
     ]
     try process.run()
@@ -50,6 +56,11 @@ struct ExampleTests {
     let verification = Verification(program, for: use.contract)
     let verdict = try #require(
       verification.verdict, "\(name): \(verification.outcome) \(verification.registers.joined(separator: "; "))")
+    if use.isKernels {
+      let kernel = KernelVerification(program, for: use.contract, helpers: AnyHelper())
+      #expect(try kernel.outcome.get() >= verdict.worstInstructionCount)
+      #expect(!kernel.code.isEmpty && kernel.code.count <= 4096)
+    }
     var run = Run()
     let bases: InlineArray<4, UInt64> = [0x1_0000, 0x2_0000, 0x3_0000, 0x4_0000]
     var memory = SimulatedMemory(
@@ -78,7 +89,7 @@ struct ExampleTests {
   }
 
   private func datagram(port: UInt8, options: UInt8 = 0, payload: [UInt8]) -> [UInt8] {
-    let header: [UInt8] = [0x45 + options] + [UInt8](repeating: 7, count: 8) + [17, 1, 2, 10, 0, 0, 1, 10, 0, 0, 2]
+    let header: [UInt8] = [0x45 + options, 7, 7, 7, 7, 7, 0, 0, 7, 17, 1, 2, 10, 0, 0, 1, 10, 0, 0, 2]
     let ethernet: [UInt8] = [2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 8, 0]
     return ethernet + header + [UInt8](repeating: 1, count: 4 * Int(options)) + [9, 9, 0, port, 0, 20, 5, 6] + payload
   }
@@ -130,12 +141,40 @@ struct ExampleTests {
       [$0[0], $0[0] + UInt64(packet.count), $0[1], $0[2], 0]
     }
     #expect(run.result == 0)
-    #expect(run.calls.map(\.helper) == [2] && run.calls.first?.arguments.first == UInt64(packet.count))
+    #expect(run.calls.map(\.helper) == [4, 2] && run.calls.last?.arguments.first == UInt64(packet.count))
+    #expect(run.calls.first?.arguments.prefix(3) == [42, 42, 18])
     #expect(number(run.regions[1], 0) == 42)
     let reply = run.regions[2]
     #expect(Array(reply[..<14]) == [4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2, 8, 0])
     #expect(Array(reply[26..<38]) == [10, 0, 0, 2, 10, 0, 0, 1, 0, 7, 9, 9])
-    #expect(Array(reply[42..<60]) == [UInt8](1...18))
+  }
+
+  /// The word's bytes and the operation's last are where the answer has them.
+  @Test("remote reads, writes and swaps")
+  func remote() throws {
+    func ask(
+      _ operation: UInt8, _ offset: [UInt8], value: UInt64 = 0, expected: UInt64 = 0, count: UInt8 = 0
+    ) throws -> (run: Run, word: UInt64, done: UInt8, old: UInt64) {
+      let question = [0, 0, 0, operation, 0, 0] + offset + [0, 0, 0, count, 0, 0, 0, 0]
+      let packet = datagram(port: 9, payload: question + bytes([value, expected], count: 16))
+      let memory = bytes([7, 8, 9], count: Int(Use.Size.handlerMemory))
+      let run = try run(
+        "remote", .packetHandler, [packet, memory, [UInt8](repeating: 0xee, count: Int(Use.Size.reply))]
+      ) { [$0[0], $0[0] + UInt64(packet.count), $0[1], $0[2], 0] }
+      return (run, number(run.regions[1], 8), run.regions[2][57], number(run.regions[2], 66))
+    }
+    let read = try ask(1, [0, 8])
+    #expect(read.run.result == 0 && read.word == 8 && read.done == 1 && read.old == 8)
+    #expect(read.run.calls.map(\.helper) == [5, 2] && read.run.calls[0].arguments.prefix(3) == [8, 74, 0])
+    let write = try ask(2, [0, 8], value: 41)
+    #expect(write.word == 41 && write.done == 1 && write.old == 8)
+    let swap = try ask(3, [0, 8], value: 42, expected: 8)
+    #expect(swap.word == 42 && swap.done == 1 && swap.old == 8)
+    let missed = try ask(3, [0, 8], value: 42, expected: 9)
+    #expect(missed.word == 8 && missed.done == 0 && missed.old == 8)
+    #expect(try ask(4, [0, 8]).done == 0)
+    #expect(try ask(1, [16, 0]).run.result == 1)
+    #expect(try ask(1, [0, 4]).run.result == 1)
   }
 
   @Test("ready wakes for a queue or the alarm")
