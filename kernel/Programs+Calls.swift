@@ -42,6 +42,9 @@ struct PredicateWait {
   var words = [8 of UInt64](repeating: 0)
 }
 
+/// How many environments may sleep on predicates: a search for who can run asks all of them.
+private let predicateSleepers = 32
+
 /// `predicateSleep`: see SystemCall.swift.
 private func predicateSleep(
   on name: UInt64, list: UInt64, deadline: UInt64, by capability: Capability
@@ -63,6 +66,10 @@ private func predicateSleep(
   guard !programs.value.holds(for: here.current) else {
     programs.value.sleepers[here.current].program = 0
     return 1
+  }
+  guard programs.value.sleeperCount < predicateSleepers else {
+    programs.value.sleepers[here.current].program = 0
+    throw .exhausted
   }
   programs.value.sleeperCount += 1
   kernel.environments.sleep(here.current, word: 0, value: 0, deadline: deadline)
