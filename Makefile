@@ -31,7 +31,7 @@ endif
 # ---- the host command -------------------------------------------------------------------------------------
 
 # Folders stand beside the files so that a file that goes away counts as a change too.
-COMMAND_SOURCES := Package.swift $(shell find cli abi core/BPF core/ELF core/Image core/XN libos/Linux/Calls \
+COMMAND_SOURCES := Package.swift $(shell find cli abi core/BPF core/PacketFilter core/ELF core/Image core/XN libos/Linux/Calls \
   -type d -o -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.modulemap' 2>/dev/null)
 
 $(B)/apus: $(COMMAND_SOURCES)

@@ -57,7 +57,7 @@ let package = Package(
       name: "apus",
       dependencies: [
         "ApusABI", "CApusABI", "ApusELF", "ApusImage", "LinuxCalls", "CHost", "ApusBPF", "ApusBPFTools", "ApusXN",
-        "BPFHost",
+        "BPFHost", "FilterHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Yams", package: "Yams"),
       ],

@@ -11,7 +11,7 @@ struct Apus: ParsableCommand {
     abstract: "Runs unmodified Linux programs on the Apus exokernel.",
     subcommands: [
       Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, MapCommand.self, TopCommand.self, TraceCommand.self,
-      DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
+      FilterCommand.self, DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
       Doctor.self, Bench.self, Demo.self, BPFCommand.self, New.self, DiskCommand.self,
     ])
 

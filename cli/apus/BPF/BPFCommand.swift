@@ -15,7 +15,7 @@ struct BPFCommand: ParsableCommand {
       A program is an object file written by `clang -target bpf`, assembly as `apus bpf disassemble` prints it, or
       its 8-byte instructions, bare or in base 16.
       """,
-    subcommands: [Check.self, Disassemble.self, RunProgram.self, Plugin.self])
+    subcommands: [Check.self, Disassemble.self, RunProgram.self, Translate.self, Plugin.self])
 }
 
 /// The program that a subcommand is about.
@@ -33,7 +33,7 @@ struct ProgramArguments: ParsableArguments {
     } catch { throw Failure(sentence: "\(file): \(error.sentence)", status: Status.notRunnable) }
   }
 
-  private static func read(_ file: String) throws(Failure) -> [UInt8] {
+  static func read(_ file: String) throws(Failure) -> [UInt8] {
     let descriptor = file == "-" ? 0 : open(file, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
       throw Failure(sentence: "\(file): \(describe(errno: errno))", status: Status.notFound)
@@ -78,7 +78,8 @@ extension BPFCommand {
       abstract: "Ask the verifier whether a program may run.",
       discussion: """
         With --use the program is verified for one of the kernel's uses; otherwise it gets the address of its memory
-        in r1 and its length in r2. Ends with status 1 if the program is refused, and says which instruction breaks
+        in r1 and its length in r2. The kernel's own verifier knows no loops and no functions, and is asked, too, where
+        the kernel has the use. Ends with status 1 if the program is refused, and says which instruction breaks
         which rule, with the registers at that place.
         """)
 
@@ -111,6 +112,13 @@ extension BPFCommand {
       }
       Diagnostics.tell(
         "accepted: at most \(verdict.worstInstructionCount) instructions and \(verdict.stackByteCount) bytes of stack")
+      guard let use, use.isKernels else { return }
+      switch KernelVerification(slots, for: contract).outcome {
+      case .success(let worst): Diagnostics.tell("the kernel takes it, and counts at most \(worst) instructions")
+      case .failure(let error):
+        Diagnostics.tell("the kernel refuses it: instruction \(error.slot): \(error.sentence)")
+        throw ExitCode(1)
+      }
     }
   }
 
@@ -143,6 +151,29 @@ extension BPFCommand {
       let result = try options.run(try program.program(), memory: bytes)
       Diagnostics.tell("0x" + result.result.hexadecimal)
       if showMemory { Diagnostics.tell(Hexadecimal.text(result.memory)) }
+    }
+  }
+
+  struct Translate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make a packet filter for the kernel out of what `tcpdump -dd` prints.",
+      discussion: """
+        Prints the filter's instructions in base 16, as the other subcommands read them. In the kernel it narrows the
+        packets of a filter made of atoms.
+        """)
+
+    @Argument(help: "The file with the old filter; - is standard input.")
+    var file: String
+
+    func run() throws {
+      let text = String(decoding: try ProgramArguments.read(file), as: UTF8.self)
+      do throws(ClassicFilter.Defect) {
+        for slot in try ClassicFilter(text: text).translated() {
+          Diagnostics.tell(Hexadecimal.text((0..<8).map { UInt8(truncatingIfNeeded: slot >> UInt64(8 * $0)) }))
+        }
+      } catch {
+        throw Failure(sentence: "\(file): instruction \(error.step): \(error.sentence)", status: Status.notRunnable)
+      }
     }
   }
 

@@ -212,12 +212,19 @@ struct FilterTableTests {
           live[filter] = (new, account)
         } catch {}
       }
+      let map = FilterMap(
+        states: (0..<table.memory.stateCount).map { table.memory[state: $0] },
+        fields: (0..<table.memory.fieldCount).map { table.memory[field: $0] },
+        filters: (0..<table.memory.filterCount).map { table.memory[filter: $0] })
       for _ in 0..<30 {
         let packet = (0..<random.below(14)).map { _ in
           UInt8(random.below(8) == 0 ? random.below(256) : random.below(3))
         }
         let takers = live.filter { matches($0.value.atoms, packet) }
         let chosen = table.memory.match(packet)
+        let seen = map.match(packet)
+        #expect(seen.filter == Int(chosen ?? 0))
+        #expect(map.lines(marking: seen) { "\($0)" }.filter { $0.hasPrefix("* ") }.count == max(seen.path.count, 1) - 1)
         guard let chosen else {
           #expect(takers.isEmpty)
           continue
