@@ -31,10 +31,10 @@ void finish_child(pid_t child);
 void measure_appel(void), measure_map1(void), measure_map100(void), measure_unmap100(void);
 /* linux-processes.c */
 void measure_yield(void), measure_switch(void), measure_fork(void), measure_exec(void);
-/* linux-pager.c */
-void measure_pager(void);
-/* linux-collector.c */
-void measure_collector(void);
+/* linux-pager.c, in the program of the applications only */
+__attribute__((weak)) void measure_pager(void);
+/* linux-collector.c, likewise */
+__attribute__((weak)) void measure_collector(void);
 /* linux-messages.c */
 void measure_pipe(void), measure_messages(void);
 #endif

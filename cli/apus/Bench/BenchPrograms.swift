@@ -7,6 +7,8 @@ import Glibc
 struct BenchPrograms {
   /// The bench program itself: a static binary against the C library.
   let linux: String
+  /// The same with the twins of applications, which only Linux runs.
+  let applications: String
   /// What the exec case executes.
   let tiny: String
   /// The twin's first process.
@@ -20,6 +22,7 @@ struct BenchPrograms {
   init(root: String, folder: String) throws(Failure) {
     let source = root + "/bench/programs/"
     linux = folder + "/linux"
+    applications = folder + "/applications"
     tiny = folder + "/tiny"
     start = folder + "/init"
     native = folder + "/native"
@@ -29,11 +32,14 @@ struct BenchPrograms {
     let compiler = try Self.compiler()
     let jobs: [(output: String, sources: [String], needs: [String], words: [String])] = [
       (
-        linux,
+        linux, ["linux.c", "linux-memory.c", "linux-messages.c", "linux-processes.c"], ["linux.h", "measure.h"],
+        ["-O2", "-static", "-pthread"]
+      ),
+      (
+        applications,
         [
           "linux.c", "linux-memory.c", "linux-messages.c", "linux-processes.c", "linux-pager.c", "linux-collector.c",
-        ], ["linux.h", "measure.h"],
-        ["-O2", "-static", "-pthread"]
+        ], ["linux.h", "measure.h"], ["-O2", "-static", "-pthread"]
       ),
       (tiny, ["tiny.S"], [], ["-nostdlib", "-static"]),
       (start, ["init.S"], [], ["-nostdlib", "-static", "-Wl,-Ttext-segment=0x700000000000"]),

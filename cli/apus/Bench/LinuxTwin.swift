@@ -22,6 +22,7 @@ struct LinuxTwin {
     contents.add(program: "init", contents: try BenchFile.read(programs.start))
     contents.add(program: "linux", contents: try BenchFile.read(programs.linux))
     contents.add(program: "tiny", contents: try BenchFile.read(programs.tiny))
+    contents.add(program: "applications", contents: try BenchFile.read(programs.applications))
     if BenchFile.exists(kernel + ".brd.ko") {
       contents.add(program: "brd.ko", contents: try BenchFile.read(kernel + ".brd.ko"))
     } else {
