@@ -34,8 +34,9 @@ struct DiskMap {
   }
 
   private var legend: [String] {
-    contents.trees.enumerated().map {
-      "\(letter(.data($0.offset))) \($0.element), its metadata \(letter(.metadata($0.offset)))"
+    contents.trees.enumerated().map { number, name in
+      let hasMetadata = contents.uses.contains(.metadata(number))
+      return "\(letter(.data(number))) \(name)" + (hasMetadata ? ", its metadata \(letter(.metadata(number)))" : "")
     }
   }
 
