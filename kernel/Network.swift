@@ -194,18 +194,27 @@ struct Network {
       kernel.information.value.packets_unclaimed &+= 1
       return 0
     }
+    guard kernel.programs.value.bindings[filter].program == 0 else { return handle(packet, filter, ring) }
+    filters.hit(filter)
+    put(packet, ring)
+    return 0
+  }
+
+  /// Lets a filter's program have a packet first.
+  @inline(never) private mutating func handle(_ packet: KernelBytes, _ filter: UInt32, _ ring: UInt32) -> UInt64 {
     let header = UInt64(rings[ring].header_frame) << 12
     let (verdict, cost) = kernel.programs.value.handle(
       packet, filter, header: header, mayReply: card.vacantTransmitSlot != nil)
     if verdict == .unclaimed { kernel.information.value.packets_unclaimed &+= 1 } else { filters.hit(filter) }
-    if verdict == .deliver { put(packet, ring, header) }
+    if verdict == .deliver { put(packet, ring) }
     sendReply()
     return cost
   }
 
   /// Copies a packet into the next entry of a ring.
-  private func put(_ packet: KernelBytes, _ ring: UInt32, _ header: UInt64) {
+  @inline(__always) private func put(_ packet: KernelBytes, _ ring: UInt32) {
     let entry = UInt32(rings[ring].next)
+    let header = UInt64(rings[ring].header_frame) << 12
     let flag = header + 64 + UInt64(entry) << 3
     guard PhysicalMemory.word(flag) == 0 else {
       rings[ring].overruns &+= 1

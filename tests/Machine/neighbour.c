@@ -24,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static pid_t machine;
@@ -75,6 +76,29 @@ static int connect_udp(const char *address, int port) {
   return descriptor;
 }
 
+// Round trips in microseconds, for the percentiles that are printed at the end.
+static uint32_t trips[1 << 16];
+static unsigned trip_count;
+
+static uint64_t microseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+static int compare(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void print_trips(void) {
+  if (!trip_count) return;
+  qsort(trips, trip_count, sizeof *trips, compare);
+  uint32_t *end = trips + trip_count - 1;
+  printf("%u round trips: p50 %u us, p99 %u us, p99.9 %u us\n", trip_count, trips[trip_count / 2],
+         end[-(int)(trip_count / 100)], end[-(int)(trip_count / 1000)]);
+}
+
 // Sends datagrams of every size until so many came back whole, or the machine has ended; how many did.
 static int exchange(int descriptor, int wanted) {
   int good = 0;
@@ -83,6 +107,7 @@ static int exchange(int descriptor, int wanted) {
     int size = 4 + number * 211 % (sizeof sent - 4);
     memcpy(sent, &number, 4);
     for (int i = 4; i < size; i++) sent[i] = i * 7 + number;
+    uint64_t start = microseconds();
     if (send(descriptor, sent, size, 0) != size) {
       usleep(20000);
       continue;
@@ -97,6 +122,7 @@ static int exchange(int descriptor, int wanted) {
         errno = 0;
         fail("an answer that is not what was sent");
       }
+      if (trip_count < sizeof trips / sizeof *trips) trips[trip_count++] = microseconds() - start;
       good++;
       break;
     }
@@ -256,5 +282,6 @@ int main(int count, char **words) {
     if (good >= 20) printf("UDP answered after garbage\n");
   }
   while (!has_ended()) usleep(10000);
+  print_trips();
   return machine_status;
 }

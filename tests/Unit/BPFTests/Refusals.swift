@@ -74,5 +74,13 @@ struct Refusal {
     Refusal("jumpsBack @ 1", .packetHandler, "r0 = 0\ngoto -2"),
     Refusal("callsFunction @ 0", .packetHandler, "call local f\nexit\nf:\nr0 = 0\nexit"),
     Refusal("callsFunction @ 1", .wakeupPredicate, "r0 = 0\ncall local f\nexit\nf:\nr0 = 0\nexit"),
+    Refusal(
+      "tooManyInstructions @ 11", .packetHandler,
+      String(repeating: "r1 = 0\nr2 = 0\nr3 = 0\ncall 1\n", count: 3) + "r0 = 0\nexit"),
+    // Sixty ways are under way at once, and there is room for thirty-six.
+    Refusal(
+      "tooComplex @ 37", .packetHandler,
+      "r5 = *(u8 *)(r1 + 0)\n" + (0..<60).map { "if r5 == \($0) goto +60\n" }.joined()
+        + String(repeating: "r0 = 0\n", count: 70) + "exit"),
   ]
 }
