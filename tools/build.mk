@@ -75,6 +75,7 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusELF,$(call swift_sources,core/ELF),
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusImage,$(filter-out core/Image/ImageLayout.swift,$(call swift_sources,core/Image)),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNet,$(call swift_sources,libos/Net),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusFiles,$(call swift_sources,libos/Files),ApusABI ApusRuntime))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNetRing,$(call swift_sources,libos/NetRing),ApusABI ApusRuntime ApusNet))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
 
@@ -96,8 +97,8 @@ $(B)/libos.elf: $(LIBOS_OBJECTS) tools/libos.ld
 	@echo "  link libos.elf" >&2
 	@$(LLD) -static -z max-page-size=4096 --build-id=none --gc-sections -T tools/libos.ld $(LIBOS_OBJECTS) -o $@
 
-# No LibOS links the network stack and the file systems yet; they are compiled for one.
-libos: $(B)/libos.elf $(L)/ApusNet.o $(L)/ApusFiles.o
+# No LibOS links the file systems yet; they are compiled for one.
+libos: $(B)/libos.elf $(L)/ApusFiles.o
 
 include tools/steward.mk
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# courier.mk: builds small LibOSes of their own on libos/Runtime: apps/courier, with which that is tested by itself, and
-# apps/echo, which answers packets.
+# courier.mk: builds small LibOSes of their own on libos/Runtime: apps/courier, with which that is tested by itself,
+# apps/echo, which answers packets, and apps/tcpecho, which answers TCP with the network stack.
 
+# name, module, further modules that it is linked with, further objects, further flags
 define runtime_program
-$(eval $(call module,$(B)/$(1),$(LIBOS_SWIFT) $(4) -I $(L),$(2),$(call swift_sources,apps/$(1)),))
-$(B)/$(1)/$(2).o: $(L)/ApusRuntime.o
-$(B)/$(1).elf: $(RUNTIME_OBJECTS) $(B)/$(1)/$(2).o $(3) tools/libos.ld
+$(eval $(call module,$(B)/$(1),$(LIBOS_SWIFT) $(5) -I $(L),$(2),$(call swift_sources,apps/$(1)),))
+$(B)/$(1)/$(2).o: $(L)/ApusRuntime.o $(foreach m,$(3),$(L)/$(m).o)
+$(B)/$(1).elf: $(RUNTIME_OBJECTS) $(foreach m,$(3),$(L)/$(m).o) $(B)/$(1)/$(2).o $(4) tools/libos.ld
 	@echo "  link $(1).elf" >&2
 	@$(LLD) -static -z max-page-size=4096 --build-id=none --gc-sections -T tools/libos.ld \
-	  $(RUNTIME_OBJECTS) $(B)/$(1)/$(2).o $(3) -o $$@
+	  $(RUNTIME_OBJECTS) $(foreach m,$(3),$(L)/$(m).o) $(B)/$(1)/$(2).o $(4) -o $$@
 endef
 
 # BPF programs for the kernel, as a LibOS carries them: the instructions and nothing else.
@@ -21,8 +22,9 @@ $(B)/echo/Handler.o: apps/echo/Handler.S $(B)/bpf/echo.bin tools/courier.mk
 	@mkdir -p $(@D)
 	@$(CLANG) $(C_COMMON) $(LIBOS_C) -DPROGRAM='"$(B)/bpf/echo.bin"' -c $< -o $@
 
-$(eval $(call runtime_program,courier,Courier))
-$(eval $(call runtime_program,echo,Echo,$(B)/echo/Handler.o,-import-objc-header apps/echo/Echo.h))
+$(eval $(call runtime_program,courier,Courier,))
+$(eval $(call runtime_program,echo,Echo,,$(B)/echo/Handler.o,-import-objc-header apps/echo/Echo.h))
+$(eval $(call runtime_program,tcpecho,TCPEcho,ApusNet ApusNetRing))
 
 hostile: $(B)/courier.elf
-native: $(B)/echo.elf
+native: $(B)/echo.elf $(B)/tcpecho.elf

@@ -89,6 +89,12 @@
     }
   }
 
+  /// Calls `body` with the bytes as a span.
+  @inline(__always) public func withSpan<R>(_ body: (Span<UInt8>) -> R) -> R {
+    // SAFETY: whoever made the view answers for the memory; the span does not outlive the call.
+    unsafe body(Span(_unsafeStart: UnsafePointer(base.assumingMemoryBound(to: UInt8.self)), count: count))
+  }
+
   /// Calls `body` with a view of an array's elements.
   public static func withArray<R>(_ array: inout [UInt8], _ body: (Bytes) -> R) -> R {
     let count = array.count

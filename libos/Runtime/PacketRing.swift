@@ -39,6 +39,8 @@ public final class PacketRing {
   /// Packets to send, as the kernel takes them, and their headers.
   private let list: Page
   private var queued = 0
+  /// The first queued packet that has not been given to the card.
+  private var first = 0
   private let name: UInt64
   /// The entry that the kernel fills next, as far as the ring has been read.
   private var next = 0
@@ -78,8 +80,8 @@ public final class PacketRing {
   /// - Returns: The filter's number, by which packets are sent, too.
   /// - Throws: `overlap` if another account has a filter that takes such packets; `exhausted`, `invalid`.
   public func claim(_ atoms: [PacketAtom]) throws(SystemCallError) -> UInt32 {
-    let place = list.bytes
-    guard queued == 0, atoms.count <= 16 else { throw .invalid }
+    let place = list.bytes.part(3072, 256)
+    guard atoms.count <= 16 else { throw .invalid }
     for index in 0..<atoms.count {
       place.store(atoms[index].word, at: index * 16)
       place.store(atoms[index].value, at: index * 16 + 8)
@@ -87,6 +89,13 @@ public final class PacketRing {
     return UInt32(
       truncatingIfNeeded: try kernelCall(
         .filterInsert, CapabilitySlot.family, name, place.address, UInt64(atoms.count)))
+  }
+
+  /// Ends a claim: such packets come no more, and none can be sent by it.
+  ///
+  /// - Parameter filter: The filter's number.
+  public func unclaim(_ filter: UInt32) {
+    _ = try? kernelCall(.filterRemove, CapabilitySlot.family, UInt64(filter))
   }
 
   // MARK: Receiving
@@ -119,21 +128,62 @@ public final class PacketRing {
   /// Packets that the card is done with: what they were made of may change again.
   public var transmitted: UInt64 { header.bytes.loadShared(16) }
 
+  /// The address of the word that counts packets: it differs from `arrivals` when another has arrived.
+  public var arrivalWord: UInt64 { header.bytes.address }
+  /// How many packets have arrived so far.
+  public var arrivals: UInt64 { header.bytes.loadShared(0) }
+
   /// Gives up the CPU until a packet has arrived that `received` does not show yet, or a deadline in ticks.
+  ///
+  /// Packets that the card has no room for yet are tried again soon.
   public func wait(deadline: UInt64) {
-    let seen = header.bytes.loadShared(0)
+    let seen = arrivals
     guard received == nil else { return }
-    runtime_suspend(header.bytes.address, seen, deadline, 0)
+    let soon = queued == 0 ? UInt64.max : Clock.ticks(afterNanoseconds: 200_000)
+    runtime_suspend(arrivalWord, seen, min(deadline, soon), 0)
     Execution.giveUpOwedSlice()
     Exclusive.awaitTurn()
   }
 
   // MARK: Sending
 
+  /// Whether packets wait for room at the card.
+  public var isBacklogged: Bool { queued > 0 }
+  /// The number that the next packet to be queued gets: the card is done with it when `transmitted` is above.
+  public var nextNumber: UInt64 { sent + UInt64(queued - first) }
+
   /// Room for the header of the next packet to send; nil until the queue has been flushed.
   public var nextHeader: Bytes? {
     guard queued < Self.queueLimit else { return nil }
     return list.bytes.part(1024 + queued * Self.headerLimit, Self.headerLimit)
+  }
+
+  /// Names a part of the next packet, behind its header and the parts before it.
+  ///
+  /// - Parameters:
+  ///   - index: Which part, from 0 on; at most three.
+  ///   - place: Frame number times 4,096 and where the part begins there.
+  ///   - count: Its bytes, which stay as they are until the packet has been sent.
+  @inline(__always) public func setPart(_ index: Int, place: UInt64, count: Int) {
+    let part = list.bytes.part(queued * 64 + 16 + index * 16, 16)
+    part.store(place, at: 0)
+    part.store(UInt64(count), at: 8)
+  }
+
+  /// Queues the packet whose header was written to `nextHeader`, and whose parts have been named.
+  ///
+  /// - Parameters:
+  ///   - headerCount: Bytes of the header, at least 14.
+  ///   - filter: The filter of this ring that the packet mirrors.
+  ///   - parts: How many parts it has.
+  public func queue(headerCount: Int, filter: UInt32, parts: Int) {
+    guard let header = nextHeader else { return }
+    let place = list.bytes.part(queued * 64, 64)
+    place.store(header.address, at: 0)
+    place.store(UInt16(headerCount), at: 8)
+    place.store(UInt16(parts), at: 10)
+    place.store(filter, at: 12)
+    queued += 1
   }
 
   /// Queues the packet whose header was written to `nextHeader`.
@@ -145,30 +195,41 @@ public final class PacketRing {
   ///   - offset: Where the rest begins there.
   ///   - count: Bytes of it; 0: there is none.
   public func queue(headerCount: Int, filter: UInt32, page: Page? = nil, offset: Int = 0, count: Int = 0) {
-    guard let header = nextHeader else { return }
-    let place = list.bytes.part(queued * 64, 64)
-    place.store(header.address, at: 0)
-    place.store(UInt16(headerCount), at: 8)
-    place.store(UInt16(count > 0 ? 1 : 0), at: 10)
-    place.store(filter, at: 12)
+    guard queued < Self.queueLimit else { return }
+    var parts = 0
     if let page, count > 0 {
-      place.store(UInt64(page.frame) << 12 | UInt64(offset), at: 16)
-      place.store(UInt64(count), at: 24)
+      setPart(0, place: UInt64(page.frame) << 12 | UInt64(offset), count: count)
+      parts = 1
     }
-    queued += 1
+    queue(headerCount: headerCount, filter: filter, parts: parts)
   }
 
   /// Sends what is queued, as far as the card has room, and takes in what has arrived.
   ///
-  /// - Returns: How many packets could not be sent: refused, or no room.
+  /// What the card has no room for stays queued.
+  ///
+  /// - Returns: How many packets were refused; they are gone.
   @discardableResult public func flush() -> Int {
-    let count = queued
-    queued = 0
-    do throws(SystemCallError) {
-      let accepted = try kernelCall(.transmit, CapabilitySlot.family, name, list.bytes.address, UInt64(count))
-      sent += accepted
-      return count - Int(accepted)
-    } catch { return count }
+    var refused = 0
+    repeat {
+      let place = list.bytes.address + UInt64(first * 64)
+      do throws(SystemCallError) {
+        let accepted = try kernelCall(.transmit, CapabilitySlot.family, name, place, UInt64(queued - first))
+        sent += accepted
+        first += Int(accepted)
+        // What stopped it is either the card, or a packet that is refused when it is the first.
+        if accepted == 0 { break }
+      } catch {
+        guard first < queued else { break }
+        refused += 1
+        first += 1
+      }
+    } while first < queued
+    if first == queued {
+      first = 0
+      queued = 0
+    }
+    return refused
   }
 }
 

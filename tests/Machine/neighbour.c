@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // neighbour.c: runs a machine's command and talks to the program echo on it, from this host.
 //
-// usage: neighbour udp|tap COMMAND...
+// usage: neighbour udp|tap|tcp|tap-tcp COMMAND...
 //
 // udp: datagrams through the emulator's own network and a port of the loopback address. tap: ARP, ICMP, UDP and odd
-// frames through a TAP device in a network namespace of its own; status 77 where that may not be made. Options for the
+// frames through a TAP device in a network namespace of its own; status 77 where that may not be made. tcp, tap-tcp: the
+// same two ways with connections whose bytes have to come back as they were sent. Options for the
 // network are put behind the word "run" of the command. Ends well if the command does and enough was answered.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #include <linux/if_tun.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <poll.h>
 #include <netinet/ip_icmp.h>
 #include <sched.h>
 #include <signal.h>
@@ -260,6 +262,53 @@ static void send_garbage(int raw) {
   printf("garbage sent\n");
 }
 
+static uint8_t pattern(long at, long size) { return (at * 2654435761u >> 13) + size; }
+
+// Sends so many bytes on a connection and reads them back, both at once; whether all came as they were sent.
+static int exchange_stream(const char *address, int port, long size) {
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = inet_addr(address)};
+  int stream = -1;
+  for (;;) {
+    if (has_ended()) return 0;
+    stream = socket(AF_INET, SOCK_STREAM, 0);
+    if (stream < 0) fail("socket");
+    if (!connect(stream, (struct sockaddr *)&to, sizeof to)) break;
+    close(stream);
+    usleep(50000);
+  }
+  fcntl(stream, F_SETFL, O_NONBLOCK);
+  long sent = 0, got = 0;
+  while (got < size) {
+    struct pollfd look = {stream, POLLIN | (sent < size ? POLLOUT : 0), 0};
+    if (poll(&look, 1, 20000) <= 0) return 0;
+    uint8_t bytes[4096];
+    if (look.revents & POLLOUT) {
+      long count = size - sent < 4096 ? size - sent : 4096;
+      for (long i = 0; i < count; i++) bytes[i] = pattern(sent + i, size);
+      ssize_t done = write(stream, bytes, count);
+      if (done > 0) sent += done;
+      if (sent == size) shutdown(stream, SHUT_WR);
+    }
+    if (look.revents & (POLLIN | POLLHUP | POLLERR)) {
+      ssize_t count = read(stream, bytes, sizeof bytes);
+      if (count == 0 || count < 0 && errno != EAGAIN) return 0;
+      for (long i = 0; i < count; i++, got++)
+        if (bytes[i] != pattern(got, size)) return 0;
+    }
+  }
+  uint8_t more;
+  struct pollfd look = {stream, POLLIN, 0};
+  int ended = poll(&look, 1, 20000) == 1 && read(stream, &more, 1) == 0;
+  close(stream);
+  return ended;
+}
+
+static void exchange_streams(const char *address, int port) {
+  const long sizes[] = {1, 1448, 100000, 3000000};
+  for (int i = 0; i < 4; i++)
+    printf("%ld bytes %s\n", sizes[i], exchange_stream(address, port, sizes[i]) ? "came back" : "did not come back");
+}
+
 int main(int count, char **words) {
   if (count < 4) return 2;
   if (!strcmp(words[1], "udp")) {
@@ -269,6 +318,19 @@ int main(int count, char **words) {
     start(words + 2, "--net", "user", "--publish", forward);
     int good = exchange(connect_udp("127.0.0.1", port), 1 << 30);
     printf("%s\n", good >= 50 ? "UDP answered" : "UDP not answered");
+  } else if (!strcmp(words[1], "tcp")) {
+    int port = free_port();
+    char forward[32];
+    snprintf(forward, sizeof forward, "%d:7", port);
+    start(words + 2, "--net", "user", "--publish", forward);
+    // What connects before the machine listens is the emulator's own, and ends at once.
+    while (!exchange_stream("127.0.0.1", port, 10) && !has_ended()) usleep(100000);
+    exchange_streams("127.0.0.1", port);
+  } else if (!strcmp(words[1], "tap-tcp")) {
+    make_device("apus0");
+    start(words + 2, "--net", "tap:apus0", 0, 0);
+    while (!exchange_stream("10.0.2.15", 7, 10) && !has_ended()) usleep(100000);
+    exchange_streams("10.0.2.15", 7);
   } else {
     make_device("apus0");
     start(words + 2, "--net", "tap:apus0", 0, 0);

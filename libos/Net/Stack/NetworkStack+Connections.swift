@@ -33,6 +33,7 @@ extension NetworkStack {
     port: UInt16, backlog: Int = 128, halfOpenLimit: Int = 256, with tcp: TCPConfiguration? = nil
   ) throws(TCPError) -> ListenerHandle {
     if port == 0 || listeners.contains(where: { $0.isOpen && $0.port == port }) { throw .inUse }
+    guard claim(PortClaim(.tcp, port)) else { throw .inUse }
     let new = Listener(
       port: port, isOpen: true, generation: UInt32(truncatingIfNeeded: random.next()),
       configuration: tcp ?? configuration.tcp, backlog: backlog, halfOpenLimit: halfOpenLimit)
@@ -59,6 +60,7 @@ extension NetworkStack {
   public func close(_ handle: ListenerHandle, _ now: Instant) {
     guard let index = index(of: handle) else { return }
     listeners[index].isOpen = false
+    claims?.release(PortClaim(.tcp, listeners[index].port))
     let orphans = listeners[index].ready
     listeners[index].ready = []
     for orphan in orphans {
@@ -100,11 +102,15 @@ extension NetworkStack {
     guard let port else { throw .exhausted }
     let local = Endpoint(source, port)
     if connections.find(local, remote) != nil { throw .inUse }
+    guard claim(PortClaim(.tcp, port, from: remote)) else { throw .inUse }
     let connection = TCPConnection(
       connecting: local, to: remote, tcp ?? configuration.tcp, budget,
       initialSend: initialSequence(local, remote, now), timestampOffset: timestampOffset(local, remote),
       segmentLimit: segmentLimit(to: remote.address, now), now: now)
-    guard let handle = connections.insert(connection, listener: -1) else { throw .exhausted }
+    guard let handle = connections.insert(connection, listener: -1) else {
+      releaseClaim(of: connection, wasAccepted: false)
+      throw .exhausted
+    }
     mark(handle)
     return handle
   }

@@ -141,6 +141,7 @@ extension NetworkStack {
       initialSend: initial, timestampOffset: timestampOffset(local, remote),
       segmentLimit: segmentLimit(to: remote.address, now), now: now)
     guard let handle = connections.insert(connection, listener: index) else { return }
+    _ = claim(PortClaim(.tcp, local.port))
     listeners[index].halfOpen += 1
     serve(handle, now)
   }
@@ -177,6 +178,7 @@ extension NetworkStack {
       initialSend: cookie, timestampOffset: 0, segmentLimit: segmentLimit(to: remote.address, now), now: now)
     connection.synchronizeWasSentAsCookie()
     guard let handle = connections.insert(connection, listener: index) else { return false }
+    _ = claim(PortClaim(.tcp, local.port))
     statistics.cookiesTaken += 1
     listeners[index].halfOpen += 1
     connection.arrive(header, payload, now)
@@ -260,10 +262,15 @@ extension NetworkStack {
     if slot.listener >= 0, !slot.isEstablishedOnce {
       // It never was the application's: nobody will let go of it.
       listeners[slot.listener].halfOpen -= 1
-      connections.remove(handle)
+      remove(handle, connection)
     } else if connection.isReleased {
-      connections.remove(handle)
+      remove(handle, connection)
     }
+  }
+
+  private func remove(_ handle: TCPHandle, _ connection: TCPConnection) {
+    releaseClaim(of: connection, wasAccepted: connections.slots[handle.index].listener >= 0)
+    connections.remove(handle)
   }
 
   /// Has the next poll look at a connection.

@@ -53,6 +53,7 @@ extension NetworkStack {
       }
     }
     if port == 0 || datagramSockets.contains(where: { $0.port == port }) { throw .inUse }
+    guard claim(PortClaim(.udp, port)) else { throw .inUse }
     let handle = UDPHandle(identifier: UInt32(truncatingIfNeeded: random.next()))
     datagramSockets.append(DatagramSocket(handle: handle, port: port))
     return handle
@@ -63,7 +64,10 @@ extension NetworkStack {
 
   /// Closes a socket; what it has not given out is lost.
   public func close(_ handle: UDPHandle) {
-    for socket in datagramSockets where socket.handle == handle { budget.give(socket.queuedBytes) }
+    for socket in datagramSockets where socket.handle == handle {
+      budget.give(socket.queuedBytes)
+      claims?.release(PortClaim(.udp, socket.port))
+    }
     datagramSockets.removeAll { $0.handle == handle }
   }
 

@@ -34,6 +34,10 @@ public final class NetworkStack {
   var echoes: [EchoReply] = []
   var pathLimits: [PathLimit] = []
   var errorTokens = RateLimit(perSecond: 50, burst: 50)
+  /// Who sees to it that packets to our ports reach us; nil where everything on the link does.
+  public var claims: (any PortClaims)? {
+    didSet { claims?.addressChanged(to: ipv4) }
+  }
 
   /// A host without an IPv4 address.
   ///
@@ -53,7 +57,14 @@ public final class NetworkStack {
   /// Takes an IPv4 address, instead of the one there was.
   ///
   /// - Parameter configuration: The address; nil for none.
-  public func configure(_ configuration: IPv4Configuration?) { ipv4 = configuration }
+  public func configure(_ configuration: IPv4Configuration?) {
+    guard configuration != ipv4 else { return }
+    ipv4 = configuration
+    claims?.addressChanged(to: configuration)
+  }
+
+  /// Our IPv4 address, if we have one.
+  public var address: IPv4Configuration? { ipv4 }
 
   /// Sends packets for a network to a router of the link.
   ///
