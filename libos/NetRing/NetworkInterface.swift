@@ -17,12 +17,10 @@ public final class NetworkInterface {
   public let stack: NetworkStack
   private let ring: PacketRing
   private let filters: FilterClaims
+  private let link: RingLink
   private var client: DHCPClient?
-  private var pages = TransmitPages()
-  /// A frame that the stack gave out and that has found no room yet.
-  private var waiting: [UInt8]?
   /// Frames that no filter of ours allows to be sent, or that the kernel refused.
-  public private(set) var unsent = 0
+  public var unsent: Int { link.unsent }
   /// Frames taken in during one turn, at most.
   private static var framesPerTurn: Int { 64 }
 
@@ -38,12 +36,14 @@ public final class NetworkInterface {
     guard NetworkCard.isThere, let ring = PacketRing(entries: entries) else { return nil }
     self.ring = ring
     filters = FilterClaims(ring)
+    link = RingLink(ring, filters)
     // The card's address has its first byte in the lowest bits.
     let hardware = MACAddress(NetworkCard.address.byteSwapped >> 16)
     var configuration = StackConfiguration(hardwareAddress: hardware, secret: NetworkInterface.secret())
     configure(&configuration)
     stack = NetworkStack(configuration)
     stack.claims = filters
+    stack.link = link
     if let address {
       stack.configure(address)
     } else {
@@ -101,44 +101,8 @@ public final class NetworkInterface {
   /// - Parameter now: The time.
   public func send(_ now: Instant) {
     stack.poll(now)
-    repeat {
-      while let frame = waiting ?? stack.nextFrame() {
-        waiting = nil
-        guard queue(frame) else {
-          waiting = frame
-          break
-        }
-      }
-      guard ring.isBacklogged else { return }
-      let before = ring.sent
-      unsent += ring.flush()
-      if ring.sent == before { return }
-    } while true
-  }
-
-  /// Queues a frame; false if there is no room for it now.
-  private func queue(_ frame: [UInt8]) -> Bool {
-    guard let header = ring.nextHeader else { return false }
-    let count = min(frame.count, PacketRing.headerLimit)
-    let rest = frame.count - count
-    guard rest == 0 || pages.isReady(ring) else { return false }
-    var copy = frame
-    Bytes.withArray(&copy) { bytes in
-      header.copy(bytes.part(0, count))
-      let filter = filters.filter(for: header.part(0, count))
-      guard filter != 0 else {
-        unsent += 1
-        return
-      }
-      var parts = 0
-      if rest > 0, let page = pages.take(ring) {
-        page.bytes.copy(bytes.from(count))
-        ring.setPart(0, place: UInt64(page.frame) << 12, count: rest)
-        parts = 1
-      }
-      ring.queue(headerCount: count, filter: filter, parts: parts)
-    }
-    return true
+    while !link.isFull, let frame = stack.nextFrame() { link.send(frame.span, FrameParts()) }
+    link.flush()
   }
 
   // MARK: Waiting

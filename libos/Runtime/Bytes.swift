@@ -75,6 +75,16 @@
     }
   }
 
+  /// Copies a span to `offset`.
+  @inline(__always) public func copy(_ source: Span<UInt8>, to offset: Int = 0) {
+    check(offset, source.count)
+    // SAFETY: the bytes lie within the view, as was just checked; the buffer does not outlive the call.
+    unsafe source.withUnsafeBytes { bytes in
+      guard let start = bytes.baseAddress else { return }
+      unsafe (base + offset).copyMemory(from: start, byteCount: bytes.count)
+    }
+  }
+
   /// Sets every byte to `value`.
   public func fill(_ value: UInt8) {
     unsafe base.initializeMemory(as: UInt8.self, repeating: value, count: count)

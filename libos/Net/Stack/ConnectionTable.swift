@@ -5,6 +5,9 @@
 public struct TCPHandle: Equatable, Sendable {
   let index: Int
   let generation: UInt32
+
+  /// A small number that no other connection of the stack has now.
+  public var slot: Int { index }
 }
 
 /// Slots for connections, and a hash table over them.
@@ -24,6 +27,8 @@ struct ConnectionTable {
     var isEstablishedOnce = false
     /// Whether it is in the list of those to be looked at by the next poll.
     var isMarked = false
+    /// Whether it is in the list of those that the application is told of.
+    var hasNews = false
   }
 
   private(set) var slots: [Slot] = []

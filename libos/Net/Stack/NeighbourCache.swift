@@ -64,6 +64,15 @@ struct NeighbourCache {
     return (hardware, NeighbourQuestion(address: address, hardware: hardware))
   }
 
+  /// The Ethernet address of a neighbour of which nothing has to be asked.
+  mutating func known(_ address: IPAddress, _ now: Instant) -> MACAddress? {
+    guard let index = index(of: address), now < entries[index].freshUntil || entries[index].askAt != nil else {
+      return nil
+    }
+    entries[index].lastUsed = now
+    return entries[index].hardware
+  }
+
   /// Keeps a frame until its neighbour has answered.
   mutating func keep(_ frame: [UInt8], for address: IPAddress) {
     guard let index = index(of: address), entries[index].hardware == nil else { return }

@@ -111,6 +111,7 @@ extension NetworkStack {
       releaseClaim(of: connection, wasAccepted: false)
       throw .exhausted
     }
+    connection.handle = handle
     mark(handle)
     return handle
   }
@@ -143,6 +144,38 @@ extension NetworkStack {
     return taken
   }
 
+  /// Queues bytes of the application's own memory, from the next poll on; they are not copied, and sent again from there.
+  ///
+  /// - Parameters:
+  ///   - handle: The connection.
+  ///   - source: Where the bytes are, which stay as they are until they have been acknowledged; it is held until then.
+  ///   - offset: Where they begin there.
+  ///   - count: How many.
+  /// - Returns: How many were taken; fewer when a gigabyte is on its way.
+  /// - Throws: What ended the connection; `finished` after `finish`; `notConnected`.
+  public func write(
+    _ handle: TCPHandle, from source: any PayloadSource, _ offset: Int, _ count: Int
+  ) throws(TCPError) -> Int {
+    let taken = try connection(handle).write(from: source, offset, count)
+    if taken > 0 { mark(handle) }
+    return taken
+  }
+
+  /// A connection of which the application may want to know something new: it was established, bytes have come, bytes were
+  /// acknowledged, or it has ended.
+  ///
+  /// Whoever asks once a turn until there is none need not look at all its connections.
+  ///
+  /// - Returns: Each connection once, however much has happened; nil when there is none.
+  public func nextNews() -> TCPHandle? {
+    while let handle = news.popLast() {
+      guard connections[handle] != nil else { continue }
+      connections.note(handle) { $0.hasNews = false }
+      return handle
+    }
+    return nil
+  }
+
   /// Takes bytes that have come.
   ///
   /// - Parameters:
@@ -166,7 +199,7 @@ extension NetworkStack {
     let isAtEnd = connection.finish.map { connection.receiveNext > $0 } ?? false
     return TCPStatus(
       state: connection.state, readable: connection.readable, isAtEnd: isAtEnd, writable: connection.writable,
-      unacknowledged: connection.sendRing.count, error: connection.error, roundTrip: connection.estimator.smoothed)
+      unacknowledged: connection.sendQueue.count, error: connection.error, roundTrip: connection.estimator.smoothed)
   }
 
   /// The two ends of a connection.

@@ -47,11 +47,22 @@ extension NetworkStack {
     }
     var packet: [UInt8] = []
     packet.reserveCapacity(EthernetHeader.byteCount + IPv6Header.byteCount + length)
+    guard begin(&packet, number, from: source, to: destination, hop, hopLimit: hopLimit, length: length) else {
+      return false
+    }
+    build(&packet)
+    return dispatch(packet, hop, now)
+  }
+
+  /// Appends the headers below a transport's to a packet; false if the two addresses are not of one kind.
+  func begin(
+    _ packet: inout [UInt8], _ number: IPProtocol, from source: IPAddress, to destination: IPAddress, _ hop: NextHop,
+    hardware: MACAddress = MACAddress(0), hopLimit: UInt8 = 64, length: Int
+  ) -> Bool {
     let type: UInt16
     if case .v4 = destination { type = EthernetHeader.ipv4 } else { type = EthernetHeader.ipv6 }
     if hop != .ourselves {
-      EthernetHeader(destination: MACAddress(0), source: configuration.hardwareAddress, type: type)
-        .append(to: &packet)
+      EthernetHeader(destination: hardware, source: configuration.hardwareAddress, type: type).append(to: &packet)
     }
     switch (source, destination) {
     case (.v4(let source), .v4(let destination)):
@@ -66,11 +77,10 @@ extension NetworkStack {
       header.append(to: &packet)
     case (.v4, .v6), (.v6, .v4): return false
     }
-    build(&packet)
-    return dispatch(packet, hop, now)
+    return true
   }
 
-  private func dispatch(_ packet: [UInt8], _ hop: NextHop, _ now: Instant) -> Bool {
+  @discardableResult func dispatch(_ packet: [UInt8], _ hop: NextHop, _ now: Instant) -> Bool {
     switch hop {
     case .ourselves:
       guard looped.append(packet) else {
@@ -95,6 +105,11 @@ extension NetworkStack {
     frame.set16(UInt16(hardware.bits >> 32), at: 0)
     frame.set16(UInt16(hardware.bits >> 16 & 0xffff), at: 2)
     frame.set16(UInt16(hardware.bits & 0xffff), at: 4)
+    if let link, !link.isFull {
+      statistics.framesSent += 1
+      link.send(frame.span, FrameParts())
+      return true
+    }
     guard outgoing.append(frame) else {
       statistics.overflows += 1
       return false

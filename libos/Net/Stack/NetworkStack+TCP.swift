@@ -63,6 +63,16 @@ extension NetworkStack {
       mark(handle)
     }
     noteProgress(handle, connection)
+    noteNews(handle, connection)
+  }
+
+  /// Has the application told of what has happened.
+  func noteNews(_ handle: TCPHandle, _ connection: TCPConnection) {
+    guard connection.hasNews else { return }
+    connection.hasNews = false
+    guard connections[handle] != nil, !connections.slots[handle.index].hasNews else { return }
+    connections.note(handle) { $0.hasNews = true }
+    news.append(handle)
   }
 
   /// A connection that its peer began is the application's once it is established.
@@ -141,6 +151,7 @@ extension NetworkStack {
       initialSend: initial, timestampOffset: timestampOffset(local, remote),
       segmentLimit: segmentLimit(to: remote.address, now), now: now)
     guard let handle = connections.insert(connection, listener: index) else { return }
+    connection.handle = handle
     _ = claim(PortClaim(.tcp, local.port))
     listeners[index].halfOpen += 1
     serve(handle, now)
@@ -178,6 +189,7 @@ extension NetworkStack {
       initialSend: cookie, timestampOffset: 0, segmentLimit: segmentLimit(to: remote.address, now), now: now)
     connection.synchronizeWasSentAsCookie()
     guard let handle = connections.insert(connection, listener: index) else { return false }
+    connection.handle = handle
     _ = claim(PortClaim(.tcp, local.port))
     statistics.cookiesTaken += 1
     listeners[index].halfOpen += 1
@@ -236,24 +248,43 @@ extension NetworkStack {
   /// Sends what a connection owes, and notes when it wants to be looked at again.
   func serve(_ handle: TCPHandle, _ now: Instant) {
     guard let connection = connections[handle] else { return }
-    while !outgoing.isFull, !looped.isFull, let segment = connection.nextSegment(now) {
-      send(segment, of: connection, now)
-    }
-    if outgoing.isFull || looped.isFull { mark(handle) }
+    while !isFull, let segment = connection.nextSegment(now) { send(segment, of: connection, now) }
+    if isFull { mark(handle) }
     if connection.state == .closed, connection.resetToSend == nil { return connectionHasEnded(handle, connection) }
     if let due = connection.deadline { deadlines.set(handle.index, due) }
   }
+
+  /// Whether nothing more can be sent for now.
+  private var isFull: Bool { outgoing.isFull || looped.isFull || link?.isFull ?? false }
 
   private func send(_ segment: OutgoingSegment, of connection: TCPConnection, _ now: Instant) {
     let source = connection.local.address
     let destination = connection.remote.address
     let length = TCPHeader.byteCount + segment.header.options.byteCount + segment.count
-    send(.tcp, from: source, to: destination, length: length, now) { packet in
-      let start = packet.count
-      segment.header.append(to: &packet)
-      connection.copyPayload(of: segment, to: &packet)
-      TCPHeader.seal(&packet, from: start, source, destination)
+    guard let hop = route(to: destination) else {
+      statistics.unroutable += 1
+      return
     }
+    // Only a frame that goes out at once can leave its payload where it is.
+    var hardware: MACAddress?
+    if link != nil, case .neighbour(let address) = hop { hardware = neighbours.known(address, now) }
+    var parts: FrameParts? = hardware == nil ? nil : FrameParts()
+    scratch.removeAll(keepingCapacity: true)
+    guard
+      begin(
+        &scratch, .tcp, from: source, to: destination, hop, hardware: hardware ?? MACAddress(0), length: length)
+    else { return }
+    let start = scratch.count
+    segment.header.append(to: &scratch)
+    let sum = connection.sendQueue.gather(segment.offset, segment.count, to: &scratch, &parts)
+    TCPHeader.seal(&scratch, from: start, source, destination, length: length, further: sum)
+    guard let link, let parts else {
+      dispatch(scratch, hop, now)
+      return
+    }
+    statistics.framesSent += 1
+    let frame = scratch
+    link.send(frame.span, parts)
   }
 
   private func connectionHasEnded(_ handle: TCPHandle, _ connection: TCPConnection) {

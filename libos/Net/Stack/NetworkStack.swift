@@ -29,11 +29,17 @@ public final class NetworkStack {
   var connections: ConnectionTable
   var deadlines = DeadlineHeap()
   var marked: [TCPHandle] = []
+  /// Connections that `nextNews` tells of.
+  var news: [TCPHandle] = []
   var listeners: [Listener] = []
   var datagramSockets: [DatagramSocket] = []
   var echoes: [EchoReply] = []
   var pathLimits: [PathLimit] = []
   var errorTokens = RateLimit(perSecond: 50, burst: 50)
+  /// Takes frames at once instead of `nextFrame`, and gathers their payload; nil: the stack keeps frames to be taken.
+  public var link: (any FrameLink)?
+  /// What the frame in the making is built in.
+  var scratch: [UInt8] = []
   /// Who sees to it that packets to our ports reach us; nil where everything on the link does.
   public var claims: (any PortClaims)? {
     didSet { claims?.addressChanged(to: ipv4) }
@@ -102,7 +108,10 @@ public final class NetworkStack {
     while let slot = deadlines.removeDue(now) {
       let handle = connections.handle(at: slot)
       guard let connection = connections[handle] else { continue }
-      if let due = connection.deadline, due <= now { connection.expire(now) }
+      if let due = connection.deadline, due <= now {
+        connection.expire(now)
+        noteNews(handle, connection)
+      }
       serve(handle, now)
     }
     serveMarked(now)

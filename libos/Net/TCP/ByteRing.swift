@@ -78,8 +78,8 @@ struct ByteRing {
     guard length > 0 else { return }
     let start = (head + offset) & (storage.count - 1)
     let first = min(length, storage.count - start)
-    packet.append(contentsOf: storage[start..<start + first])
-    if first < length { packet.append(contentsOf: storage[0..<length - first]) }
+    packet.append(copying: storage.span.extracting(start..<start + first))
+    if first < length { packet.append(copying: storage.span.extracting(0..<length - first)) }
   }
 
   /// Gives the memory back; the queue is empty then and stays usable.
@@ -96,7 +96,7 @@ struct ByteRing {
   /// Grows the ring to hold `length` bytes; sizes are powers of two.
   private mutating func reserve(_ length: Int) -> Bool {
     if length <= storage.count { return true }
-    var size = max(1024, storage.count)
+    var size = max(64, storage.count)
     while size < length { size *= 2 }
     guard budget.take(size - storage.count) else { return false }
     var grown = [UInt8](repeating: 0, count: size)

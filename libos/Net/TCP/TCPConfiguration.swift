@@ -52,11 +52,30 @@ public struct TCPConfiguration {
   public var timeWait = TimeSpan.seconds(60)
   /// How long a peer may take to close its side once the application has let go of the connection.
   public var finishWait = TimeSpan.seconds(60)
+  /// Takes bytes as they come in order, instead of the receive buffer; nil: they are read from there.
+  public var receiver: (any StreamReceiver)?
+  /// The first bytes of a frame that a link which gathers copies, before it needs a part for more.
+  public var copiedByLink = 128
   /// The congestion controller of a new connection.
   public var makeController: () -> any CongestionController = { Cubic() }
 
   /// The defaults.
   public init() {}
+}
+
+/// Takes a connection's bytes where the link has put them, without a buffer between.
+///
+/// A class, since Embedded Swift has existential types of classes only.
+public protocol StreamReceiver: AnyObject {
+  /// Bytes have come, in order, and there are none before them in the receive buffer.
+  ///
+  /// The connection may be written to and finished here; what has to be sent goes with the next poll.
+  ///
+  /// - Parameters:
+  ///   - bytes: The bytes; they are gone when this returns.
+  ///   - connection: Whose they are; perhaps one that was not accepted yet.
+  /// - Returns: How many were taken; the others wait in the receive buffer, to be read.
+  func received(_ bytes: Span<UInt8>, by connection: TCPHandle) -> Int
 }
 
 /// What ended a connection, or keeps a call from doing what it is asked for.

@@ -71,10 +71,11 @@ extension TCPConnection {
     let progress = acknowledgement - sendUnacknowledged
     sampleRoundTrip(header, acknowledging: acknowledgement, now)
     let finishIsAcknowledged = isFinishSent && acknowledgement > dataEnd
-    let bytes = min(sendRing.count, max(0, acknowledgement - dataStart))
-    sendRing.drop(bytes)
+    let bytes = min(sendQueue.count, max(0, acknowledgement - dataStart))
+    sendQueue.drop(bytes)
     dataStart += bytes
-    sendRing.shrink()
+    sendQueue.shrink()
+    hasNews = true
     sendUnacknowledged = acknowledgement
     selected.remove(before: acknowledgement)
     retransmissions = 0

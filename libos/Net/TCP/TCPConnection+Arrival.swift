@@ -99,7 +99,7 @@ extension TCPConnection {
     guard header.sequence == receiveNext else { return challenge(now) }
     switch state {
     case .synReceived: end(isPassive ? .reset : .refused)
-    case .closing, .lastAck: end(sendRing.count > 0 ? .reset : nil)
+    case .closing, .lastAck: end(sendQueue.count > 0 ? .reset : nil)
     case .closed, .synSent, .established, .finWait1, .finWait2, .closeWait, .timeWait: end(.reset)
     }
   }

@@ -10,7 +10,20 @@ extension TCPConnection {
     if let error { throw error }
     if isFinishAsked { throw .finished }
     switch state {
-    case .synSent, .synReceived, .established, .closeWait: return sendRing.append(bytes)
+    case .synSent, .synReceived, .established, .closeWait: return sendQueue.append(bytes)
+    case .closed, .finWait1, .finWait2, .closing, .lastAck, .timeWait: throw .notConnected
+    }
+  }
+
+  /// Queues bytes of the application's own memory.
+  ///
+  /// - Returns: How many were taken.
+  /// - Throws: What ended the connection; `finished` after `finish`; `notConnected`.
+  func write(from source: any PayloadSource, _ offset: Int, _ count: Int) throws(TCPError) -> Int {
+    if let error { throw error }
+    if isFinishAsked { throw .finished }
+    switch state {
+    case .synSent, .synReceived, .established, .closeWait: return sendQueue.append(source, offset, count)
     case .closed, .finWait1, .finWait2, .closing, .lastAck, .timeWait: throw .notConnected
     }
   }
@@ -50,7 +63,7 @@ extension TCPConnection {
   /// How many bytes `write` would take now, memory allowing.
   var writable: Int {
     switch state {
-    case .synSent, .synReceived, .established, .closeWait: isFinishAsked ? 0 : sendRing.free
+    case .synSent, .synReceived, .established, .closeWait: isFinishAsked ? 0 : sendQueue.free
     case .closed, .finWait1, .finWait2, .closing, .lastAck, .timeWait: 0
     }
   }
@@ -62,7 +75,7 @@ extension TCPConnection {
     case .closed, .finWait1, .finWait2, .closing, .lastAck, .timeWait: return
     case .synSent:
       // Nothing to say, and nobody yet to say it to.
-      if sendRing.count == 0 { return end(nil) }
+      if sendQueue.count == 0 { return end(nil) }
     case .synReceived: break
     case .established: state = .finWait1
     case .closeWait: state = .lastAck

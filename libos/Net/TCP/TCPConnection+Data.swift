@@ -38,6 +38,20 @@ extension TCPConnection {
     let from = sequence + start
     let offset = receiveRing.count + (from - receiveNext)
     let isInOrder = from == receiveNext
+    if isInOrder, receiveRing.count == 0, outOfOrder.isEmpty, let receiver = configuration.receiver, let handle {
+      let taken = max(0, min(part.count, receiver.received(part, by: handle)))
+      guard taken < part.count else {
+        receiveNext += taken
+        noteArrival(part.count, isPartial: end < payload.count, now)
+        return
+      }
+      guard receiveRing.put(part.extracting(taken..<part.count), at: 0) else {
+        receiveNext += taken
+        return acknowledgeAtOnce()
+      }
+      receiveNext += taken
+      return takeInOrder(part.count - taken, isPartial: end < payload.count, now)
+    }
     // Memory first for what comes next: a gap behind which nothing fits any more would never close.
     guard isInOrder || outOfOrder.count < outOfOrder.capacity, receiveRing.put(part, at: offset) else {
       return acknowledgeAtOnce()
@@ -60,11 +74,18 @@ extension TCPConnection {
     }
     receiveRing.extend(by: reached - receiveNext)
     receiveNext = reached
-    outOfOrder.remove(before: reached)
-    if filledGap || isPartial {
-      // RFC 5681, 4.2: a segment that fills a gap is acknowledged at once.
+    hasNews = true
+    // RFC 5681, 4.2: a segment that fills a gap is acknowledged at once.
+    if filledGap {
+      outOfOrder.remove(before: reached)
       return acknowledgeAtOnce()
     }
+    noteArrival(count, isPartial: isPartial, now)
+  }
+
+  /// Bytes came in order: an acknowledgement is owed, at once or after a while.
+  private func noteArrival(_ count: Int, isPartial: Bool, _ now: Instant) {
+    if isPartial { return acknowledgeAtOnce() }
     // Every second full segment at once, others after a while.
     fullSegmentsUnacknowledged += count >= segmentSize ? 2 : 1
     if fullSegmentsUnacknowledged >= 4 || configuration.acknowledgementDelay == .zero {
@@ -101,6 +122,7 @@ extension TCPConnection {
   /// Everything up to the peer's FIN has come.
   private func takeFinish(_ now: Instant) {
     receiveNext += 1
+    hasNews = true
     outOfOrder.removeAll()
     recent.removeAll()
     mustAcknowledge = true

@@ -45,6 +45,7 @@ extension TCPConnection {
     lostEdge = sendUnacknowledged
     retransmittedEdge = sendUnacknowledged
     state = isFinishAsked ? .finWait1 : .established
+    hasNews = true
     heardFromPeer(now)
   }
 

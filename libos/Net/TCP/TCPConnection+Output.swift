@@ -25,11 +25,6 @@ extension TCPConnection {
     return retransmission(now) ?? newData(now) ?? probe(now) ?? acknowledgement(now)
   }
 
-  /// Appends what a segment carries.
-  func copyPayload(of segment: OutgoingSegment, to packet: inout [UInt8]) {
-    sendRing.copy(segment.offset, segment.count, to: &packet)
-  }
-
   // MARK: kinds of segments
 
   private func header(_ flags: TCPFlags, _ sequence: SequenceNumber, _ now: Instant) -> TCPHeader {
@@ -94,6 +89,14 @@ extension TCPConnection {
     return max(1, segmentSize - (blocks == 0 ? 0 : 4 + 8 * blocks))
   }
 
+  /// Bytes of our own that a link which gathers copies behind the headers.
+  private var inlineLimit: Int {
+    let isVersion6 = if case .v6 = remote.address { true } else { false }
+    let headers =
+      EthernetHeader.byteCount + (isVersion6 ? IPv6Header.byteCount : IPv4Header.byteCount) + TCPHeader.byteCount
+    return configuration.copiedByLink - headers - (segmentLimit - room)
+  }
+
   // MARK: what is sent again
 
   private func retransmission(_ now: Instant) -> OutgoingSegment? {
@@ -120,7 +123,8 @@ extension TCPConnection {
 
   private func sendAgain(_ gap: SequenceRange, isRescue: Bool = false, _ now: Instant) -> OutgoingSegment? {
     guard gap.start >= dataStart else { return nil }
-    let length = max(0, min(room, SequenceNumber.earlier(gap.end, dataEnd) - gap.start))
+    let whole = max(0, min(room, SequenceNumber.earlier(gap.end, dataEnd) - gap.start))
+    let length = sendQueue.cut(gap.start - dataStart, whole, inlineLimit: inlineLimit)
     let reachesFinish = isFinishSent && gap.start + length == dataEnd && gap.end > dataEnd
     guard length > 0 || reachesFinish else { return nil }
     if !isRescue {
@@ -142,10 +146,11 @@ extension TCPConnection {
     guard unsent > 0 || owesFinish else { return nil }
     restartAfterIdle(now)
     let usable = usableWindow
-    let length = min(room, unsent, max(0, usable))
+    let whole = min(room, unsent, max(0, usable))
+    let length = sendQueue.cut(sendNext - dataStart, whole, inlineLimit: inlineLimit)
     let isLast = length == unsent
     let withFinish = owesFinish && isLast && usable > length
-    guard isWorthSending(length, isLast: isLast, withFinish: withFinish) else {
+    guard length < whole || isWorthSending(length, isLast: isLast, withFinish: withFinish) else {
       // Nothing in flight means that nothing will wake us but a timer (RFC 9293, 3.8.6.1 and 3.8.6.2.1).
       if inFlight == 0, retransmitAt == nil { retransmitAt = now + estimator.timeout }
       return nil

@@ -32,7 +32,7 @@ extension TCPConnection {
       mustSynchronize = true
     case .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck:
       if inFlight > 0, sendWindow > 0 { return loseInFlight(now) }
-      guard inFlight > 0 || sendRing.count > 0 || isFinishAsked && !isFinishSent else { return }
+      guard inFlight > 0 || sendQueue.count > 0 || isFinishAsked && !isFinishSent else { return }
       if sendWindow > 0 {
         // Small data waited for a larger window, long enough (RFC 9293, 3.8.6.2.1).
         overridesAvoidance = true

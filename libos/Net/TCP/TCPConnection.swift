@@ -34,6 +34,10 @@ public final class TCPConnection {
   public internal(set) var error: TCPError?
   /// Whether it came from a listener.
   let isPassive: Bool
+  /// What names it in its stack, once it has a place there.
+  var handle: TCPHandle?
+  /// Whether something has happened that the application may want to know.
+  var hasNews = false
   /// Whether the application has let go of it: nobody reads any more.
   var isReleased = false
 
@@ -57,7 +61,7 @@ public final class TCPConnection {
   /// SND.WL1 and SND.WL2: the segment that set the window last.
   var windowSequence = SequenceNumber(0)
   var windowAcknowledgement = SequenceNumber(0)
-  var sendRing: ByteRing
+  var sendQueue: SendQueue
   /// The sequence number of the ring's first byte.
   var dataStart: SequenceNumber
   var isFinishAsked = false
@@ -135,7 +139,7 @@ public final class TCPConnection {
     dataStart = initialSend + 1
     lostEdge = initialSend
     retransmittedEdge = initialSend
-    sendRing = ByteRing(capacity: configuration.sendBuffer, budget: budget)
+    sendQueue = SendQueue(capacity: configuration.sendBuffer, budget: budget)
     // A window is told in units of its scale and rounded up, so that it never shrinks; a unit more has to fit.
     let shift = configuration.usesWindowScaling ? Self.shift(for: configuration.receiveBuffer) : 0
     receiveRing = ByteRing(capacity: configuration.receiveBuffer + 1 << shift, budget: budget)
@@ -181,7 +185,7 @@ public final class TCPConnection {
   }
 
   /// The number of the FIN, sent or not.
-  var dataEnd: SequenceNumber { dataStart + sendRing.count }
+  var dataEnd: SequenceNumber { dataStart + sendQueue.count }
   var isFinishSent: Bool { isFinishAsked && sendNext > dataEnd }
   var inFlight: Int { sendNext - sendUnacknowledged }
   /// Payload bytes of a full segment without selective acknowledgements.
@@ -205,8 +209,9 @@ public final class TCPConnection {
   /// Ends the connection at once; buffers of what was not read stay until the application lets go.
   func end(_ reason: TCPError?) {
     state = .closed
+    hasNews = true
     if error == nil { error = reason }
-    sendRing.release()
+    sendQueue.release()
     dataStart = sendNext
     selected.removeAll()
     outOfOrder.removeAll()
@@ -229,7 +234,7 @@ public final class TCPConnection {
     retransmitAt = nil
     probeAliveAt = nil
     endAt = now + configuration.timeWait
-    sendRing.release()
+    sendQueue.release()
     if isReleased { receiveRing.release() }
   }
 }

@@ -3,24 +3,51 @@
 
 /// A ones' complement sum in the making.
 struct Checksum {
-  // Sixteen-bit words are added into 64 bits: no packet is long enough to overflow it, carries are folded at the end.
+  // The sum is one of 64-bit words with the carry around the end; it is the sum of 16-bit words once it has been folded,
+  // since 2^16 is 1 in this arithmetic (RFC 1071, 2).
   private var sum: UInt64 = 0
 
   init() {}
 
-  mutating func add(_ word: UInt16) { sum += UInt64(word) }
+  @inline(__always) mutating func add(_ word: UInt16) { add(UInt64(word)) }
 
-  mutating func add(_ word: UInt32) { sum += UInt64(word >> 16) + UInt64(word & 0xffff) }
+  @inline(__always) mutating func add(_ word: UInt32) { add(UInt64(word)) }
+
+  /// Adds four words at once.
+  @inline(__always) mutating func add(_ words: UInt64) {
+    let (result, carry) = sum.addingReportingOverflow(words)
+    sum = result &+ (carry ? 1 : 0)
+  }
 
   /// Adds bytes; only the last part of a sum may have an odd number of them.
   mutating func add(_ bytes: Span<UInt8>) {
+    // In the machine's byte order: the sum of swapped words is the swapped sum (RFC 1071, 2).
+    var part = Checksum()
     var offset = 0
     let count = bytes.count
-    while offset + 1 < count {
-      sum += UInt64(bytes[offset]) << 8 | UInt64(bytes[offset + 1])
-      offset += 2
+    while offset &+ 8 <= count {
+      part.add(bytes.word(offset, as: UInt64.self))
+      offset &+= 8
     }
-    if offset < count { sum += UInt64(bytes[offset]) << 8 }
+    if offset &+ 4 <= count {
+      part.add(bytes.word(offset, as: UInt32.self))
+      offset &+= 4
+    }
+    if offset &+ 2 <= count {
+      part.add(bytes.word(offset, as: UInt16.self))
+      offset &+= 2
+    }
+    if offset < count { part.add(UInt16(bytes[offset])) }
+    add(part.folded.bigEndian)
+  }
+
+  /// The sum so far in 16 bits.
+  var folded: UInt16 {
+    var folded = (sum >> 32) &+ (sum & 0xffff_ffff)
+    folded = (folded >> 16) &+ (folded & 0xffff)
+    folded = (folded >> 16) &+ (folded & 0xffff)
+    folded = (folded >> 16) &+ (folded & 0xffff)
+    return UInt16(truncatingIfNeeded: folded)
   }
 
   /// The pseudo-header of RFC 9293, 3.1 (IPv4) and RFC 8200, 8.1 (IPv6).
@@ -43,11 +70,7 @@ struct Checksum {
   }
 
   /// What goes into the checksum field; over data that holds its own checksum the result is 0.
-  var value: UInt16 {
-    var folded = sum
-    while folded > 0xffff { folded = (folded >> 16) + (folded & 0xffff) }
-    return ~UInt16(folded)
-  }
+  var value: UInt16 { ~folded }
 
   static func of(_ bytes: Span<UInt8>) -> UInt16 {
     var sum = Checksum()

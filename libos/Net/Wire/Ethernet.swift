@@ -26,8 +26,10 @@ struct EthernetHeader: Equatable {
   }
 
   func append(to packet: inout [UInt8]) {
-    destination.append(to: &packet)
-    source.append(to: &packet)
-    packet.append16(type)
+    packet.append(header: Self.byteCount) { header in
+      header.store(destination.bits << 16 | source.bits >> 32, at: 0)
+      header.store(UInt32(truncatingIfNeeded: source.bits), at: 8)
+      header.store(type, at: 12)
+    }
   }
 }

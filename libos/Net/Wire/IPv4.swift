@@ -67,13 +67,12 @@ struct IPv4Header: Equatable {
     sum.add(life)
     sum.add(source.bits)
     sum.add(destination.bits)
-    packet.append16(0x4500)
-    packet.append16(length)
-    packet.append16(identification)
-    packet.append16(fragment)
-    packet.append16(life)
-    packet.append16(sum.value)
-    packet.append32(source.bits)
-    packet.append32(destination.bits)
+    packet.append(header: Self.byteCount) { header in
+      header.store(0x4500_0000 | UInt32(length), at: 0)
+      header.store(UInt32(identification) << 16 | UInt32(fragment), at: 4)
+      header.store(UInt32(life) << 16 | UInt32(sum.value), at: 8)
+      header.store(source.bits, at: 12)
+      header.store(destination.bits, at: 16)
+    }
   }
 }

@@ -4,18 +4,17 @@
 // Every access is checked: a parser that forgot a length would trap, never read another's memory. Parsers check
 // lengths first, so they do not trap; the fuzzing in tests/Unit/NetTests holds them to it.
 extension Span<UInt8> {
-  func big16(_ offset: Int) -> UInt16 { UInt16(self[offset]) << 8 | UInt16(self[offset + 1]) }
+  @inline(__always) func big16(_ offset: Int) -> UInt16 { word(offset, as: UInt16.self).bigEndian }
 
-  func big32(_ offset: Int) -> UInt32 { UInt32(big16(offset)) << 16 | UInt32(big16(offset + 2)) }
+  @inline(__always) func big32(_ offset: Int) -> UInt32 { word(offset, as: UInt32.self).bigEndian }
 
-  func big64(_ offset: Int) -> UInt64 { UInt64(big32(offset)) << 32 | UInt64(big32(offset + 4)) }
+  @inline(__always) func big64(_ offset: Int) -> UInt64 { word(offset, as: UInt64.self).bigEndian }
 
   /// The bytes as an array.
   var array: [UInt8] {
-    let bytes = self
-    return [UInt8](capacity: count) { output in
-      for index in 0..<bytes.count { output.append(bytes[index]) }
-    }
+    var array: [UInt8] = []
+    array.append(copying: self)
+    return array
   }
 }
 
@@ -35,9 +34,15 @@ extension [UInt8] {
     append32(UInt32(value & 0xffff_ffff))
   }
 
-  mutating func append(_ bytes: Span<UInt8>) {
-    for index in 0..<bytes.count { append(bytes[index]) }
+  /// Appends a header of up to 64 bytes, which `write` puts into zeros.
+  @inline(__always) mutating func append(header count: Int, _ write: (inout MutableSpan<UInt8>) -> Void) {
+    var header = InlineArray<64, UInt8>(repeating: 0)
+    var span = header.mutableSpan
+    write(&span)
+    append(copying: header.span.extracting(0..<count))
   }
+
+  mutating func append(_ bytes: Span<UInt8>) { append(copying: bytes) }
 
   mutating func append(zeros count: Int) {
     for _ in 0..<Swift.max(0, count) { append(0) }
@@ -46,12 +51,4 @@ extension [UInt8] {
   mutating func set16(_ value: UInt16, at offset: Int) {
     self[offset] = UInt8(value >> 8)
     self[offset + 1] = UInt8(value & 0xff)
-  }
-
-  /// Overwrites what stands at `offset`; all of it has to fit.
-  mutating func overwrite(at offset: Int, with bytes: Span<UInt8>) {
-    precondition(offset >= 0 && bytes.count <= count - offset)
-    var target = mutableSpan
-    for index in 0..<bytes.count { target[offset &+ index] = bytes[index] }
-  }
-}
+  }}

@@ -25,6 +25,11 @@ struct TCPOptions: Equatable {
   ///
   /// - Throws: `badOption` when a length is below 2 or goes beyond the header: nothing behind it can be found.
   init(parsing bytes: Span<UInt8>) throws(WireError) {
+    // The form that almost all segments have (RFC 7323, appendix A).
+    if bytes.count == 12, bytes.big32(0) == 0x0101_080a {
+      timestamps = TCPTimestamps(value: bytes.big32(4), echo: bytes.big32(8))
+      return
+    }
     var offset = 0
     while offset < bytes.count {
       let kind = bytes[offset]
@@ -82,6 +87,11 @@ struct TCPOptions: Equatable {
       }
     }
     packet.append(zeros: (4 - (packet.count - start) % 4) % 4)
+  }
+
+  /// Whether there is nothing, or nothing but timestamps: so it is for all segments but the first and around losses.
+  var isTimestampsAtMost: Bool {
+    maximumSegmentSize == nil && windowScale == nil && !isSelectivePermitted && selective.isEmpty
   }
 
   /// How many bytes `append` writes.

@@ -19,6 +19,8 @@ final class Simulation {
   var now = Instant(nanoseconds: 1_000_000_000)
   var impairment: Impairment
   let hosts: [NetworkStack]
+  /// Links that gather, for hosts that have one.
+  private(set) var links: [GatheringLink?] = [nil, nil]
   private var random: Seeded
   private var flying: [(due: Instant, order: Int, to: Int, frame: [UInt8])] = []
   private var sent = 0
@@ -46,6 +48,13 @@ final class Simulation {
     self.hosts = hosts
   }
 
+  /// Gives a host a link that gathers.
+  func gather(_ host: Int, capacity: Int) {
+    let link = GatheringLink(capacity: capacity)
+    links[host] = link
+    hosts[host].link = link
+  }
+
   func endpoint(_ host: Int, _ port: UInt16) -> Endpoint { Endpoint(.v4(Self.addresses[host]), port) }
 
   /// Carries frames and lets time pass until something is due.
@@ -54,6 +63,11 @@ final class Simulation {
   func step(until limit: Instant) -> Bool {
     for (index, host) in hosts.enumerated() {
       host.poll(now)
+      if let link = links[index] {
+        let frames = link.frames
+        link.frames = []
+        for frame in frames { launch(frame, from: index) }
+      }
       while let frame = host.nextFrame() { launch(frame, from: index) }
     }
     var next: Instant? = flying.first?.due

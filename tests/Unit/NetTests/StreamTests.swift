@@ -10,6 +10,8 @@ private struct Side {
   let handle: TCPHandle
   let stack: NetworkStack
   let outgoing: [UInt8]
+  /// Memory with all of the bytes, of which some are sent without being copied.
+  var source: TestSource?
   var written = 0
   var incoming: [UInt8] = []
   var isFinished = false
@@ -20,7 +22,11 @@ private struct Side {
     do throws(TCPError) {
       if written < outgoing.count {
         let piece = min(outgoing.count - written, 1 + random.below(5000))
-        written += try stack.write(handle, outgoing.span.extracting(written..<written + piece))
+        if let source, random.percent(50) {
+          written += try stack.write(handle, from: source, written, piece)
+        } else {
+          written += try stack.write(handle, outgoing.span.extracting(written..<written + piece))
+        }
       } else if !isFinished {
         stack.finish(handle, now)
         isFinished = true
@@ -72,6 +78,14 @@ private struct Side {
       Side(handle: client, stack: simulation.hosts[0], outgoing: random.bytes(sizes[0])),
       Side(handle: server, stack: simulation.hosts[1], outgoing: random.bytes(sizes[1])),
     ]
+    for index in 0..<2 where random.percent(60) {
+      let page = random.percent(50) ? 4096 : 1 + random.below(2000)
+      let source = TestSource(sides[index].outgoing, number: 0, page: page)
+      sides[index].source = source
+      guard random.percent(70) else { continue }
+      simulation.gather(index, capacity: 1 + random.below(100))
+      simulation.links[index]?.sources = [source]
+    }
     let isDone = simulation.run(.seconds(100_000)) {
       for index in 0..<2 { sides[index].act(&random, simulation.now) }
       return sides[0].isDone && sides[1].isDone
