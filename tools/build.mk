@@ -76,6 +76,7 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusImage,$(filter-out core/Image/Image
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNet,$(call swift_sources,libos/Net),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusFiles,$(call swift_sources,libos/Files),ApusABI ApusRuntime))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNetRing,$(call swift_sources,libos/NetRing),ApusABI ApusRuntime ApusNet))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusHTTP,$(call swift_sources,libos/HTTP),))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
 

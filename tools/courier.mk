@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # courier.mk: builds small LibOSes of their own on libos/Runtime: apps/courier, with which that is tested by itself,
-# apps/echo, which answers packets, and apps/tcpecho, which answers TCP with the network stack.
+# apps/echo, which answers packets, apps/tcpecho, which answers TCP with the network stack, and apps/cheetah, a web server.
 
 # name, module, further modules that it is linked with, further objects, further flags
 define runtime_program
@@ -25,6 +25,7 @@ $(B)/echo/Handler.o: apps/echo/Handler.S $(B)/bpf/echo.bin tools/courier.mk
 $(eval $(call runtime_program,courier,Courier,))
 $(eval $(call runtime_program,echo,Echo,,$(B)/echo/Handler.o,-import-objc-header apps/echo/Echo.h))
 $(eval $(call runtime_program,tcpecho,TCPEcho,ApusNet ApusNetRing))
+$(eval $(call runtime_program,cheetah,Cheetah,ApusNet ApusNetRing ApusHTTP ApusImage))
 
 hostile: $(B)/courier.elf
-native: $(B)/echo.elf $(B)/tcpecho.elf
+native: $(B)/echo.elf $(B)/tcpecho.elf $(B)/cheetah.elf

@@ -77,9 +77,19 @@ public final class NetworkInterface {
   @discardableResult public func turn() -> Bool {
     let now = NetworkInterface.now
     let taken = receive(now)
-    if let client, taken > 0 || client.deadline.map({ $0 <= now }) ?? false { client.poll(now) }
+    attend(taken > 0, now)
     send(now)
     return taken > 0
+  }
+
+  /// Has the DHCP client look at what has come, and do what is due.
+  ///
+  /// - Parameters:
+  ///   - hasReceived: Whether a packet has come since the last time.
+  ///   - now: The time.
+  public func attend(_ hasReceived: Bool, _ now: Instant) {
+    guard let client, hasReceived || client.deadline.map({ $0 <= now }) ?? false else { return }
+    client.poll(now)
   }
 
   /// Takes in what has arrived, without answering yet.

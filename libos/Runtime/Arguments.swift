@@ -6,6 +6,30 @@ import CRuntime
 
 /// The start command in the boot image.
 public enum StartArguments {
+  /// A setting of the host command, such as the wall clock or random bytes.
+  ///
+  /// - Parameter name: Its name.
+  /// - Returns: Its value as text; nil if it is not there.
+  public static func setting(_ name: StaticString) -> [UInt8]? {
+    // SAFETY: as in `words`.
+    let image = unsafe UnsafePointer<apus_image>(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped.pointee
+    let bytes = unsafe Bytes(
+      base: UnsafeMutableRawPointer(bitPattern: UInt(APUS_MODULE_BASE)).unsafelyUnwrapped, count: Int(image.size))
+    let start = name.bytes + [0x3d]
+    var word: [UInt8] = []
+    for at in Int(image.command_offset)..<bytes.count {
+      guard bytes[at] == 0 else {
+        word.append(bytes[at])
+        continue
+      }
+      // The settings end with an empty one.
+      if word.isEmpty { return nil }
+      if word.count >= start.count, Array(word[..<start.count]) == start { return Array(word[start.count...]) }
+      word = []
+    }
+    return nil
+  }
+
   /// The program's arguments, without its name; empty ones are left out.
   public static func words() -> [[UInt8]] {
     // SAFETY: the kernel mapped the image and checked its header; the command lies within it.

@@ -23,6 +23,8 @@ enum Heap {
   @safe nonisolated(unsafe) private static var mapped: UInt64 = 0
   @safe nonisolated(unsafe) private static var next: UInt64 = 0
 
+  static var mappedBytes: Int { next == 0 ? 0 : Int(next - base) }
+
   @inline(__always) private static func sizeClass(_ size: Int) -> Int {
     if size <= smallLimit { return (size + 15) >> 4 - (size == 0 ? 0 : 1) }
     return smallClasses + (Int.bitWidth - (size - 1).leadingZeroBitCount) - 11
@@ -83,6 +85,12 @@ enum Heap {
     unsafe (pointer - 8).storeBytes(of: block, as: UnsafeMutableRawPointer.self)
     return unsafe pointer
   }
+}
+
+/// What the heap has taken.
+public enum HeapStatistics {
+  /// Bytes that blocks were cut of, free ones among them.
+  public static var mappedBytes: Int { Heap.mappedBytes }
 }
 
 /// The body of posix_memalign (Memory.c): what Swift allocates through.

@@ -10,10 +10,10 @@ public enum Decimal {
   ///   - bound: What the number has to be below.
   /// - Returns: Nil if it is none, or too large.
   public static func number(_ text: some Collection<UInt8>, below bound: Int) -> Int? {
-    guard !text.isEmpty, text.count <= 18 else { return nil }
+    guard !text.isEmpty else { return nil }
     var value = 0
     for digit in text {
-      guard digit >= 48, digit <= 57 else { return nil }
+      guard digit >= 48, digit <= 57, value < Int.max / 10 else { return nil }
       value = value * 10 + Int(digit - 48)
     }
     return value < bound ? value : nil

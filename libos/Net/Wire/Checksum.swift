@@ -2,14 +2,16 @@
 // Checksum.swift: the Internet checksum (RFC 1071), whole or in parts.
 
 /// A ones' complement sum in the making.
-struct Checksum {
+public struct Checksum {
   // The sum is one of 64-bit words with the carry around the end; it is the sum of 16-bit words once it has been folded,
   // since 2^16 is 1 in this arithmetic (RFC 1071, 2).
   private var sum: UInt64 = 0
 
-  init() {}
+  /// The sum of nothing.
+  public init() {}
 
-  @inline(__always) mutating func add(_ word: UInt16) { add(UInt64(word)) }
+  /// Adds a word.
+  @inline(__always) public mutating func add(_ word: UInt16) { add(UInt64(word)) }
 
   @inline(__always) mutating func add(_ word: UInt32) { add(UInt64(word)) }
 
@@ -20,7 +22,7 @@ struct Checksum {
   }
 
   /// Adds bytes; only the last part of a sum may have an odd number of them.
-  mutating func add(_ bytes: Span<UInt8>) {
+  public mutating func add(_ bytes: Span<UInt8>) {
     // In the machine's byte order: the sum of swapped words is the swapped sum (RFC 1071, 2).
     var part = Checksum()
     var offset = 0
@@ -42,7 +44,7 @@ struct Checksum {
   }
 
   /// The sum so far in 16 bits.
-  var folded: UInt16 {
+  public var folded: UInt16 {
     var folded = (sum >> 32) &+ (sum & 0xffff_ffff)
     folded = (folded >> 16) &+ (folded & 0xffff)
     folded = (folded >> 16) &+ (folded & 0xffff)
