@@ -44,6 +44,7 @@ let package = Package(
     // The network stack. Optimized in tests, too: they carry many streams, and it is the code that runs on the machine.
     .target(
       name: "ApusNet", path: "libos/Net", swiftSettings: [.strictMemorySafety(), .unsafeFlags(["-O"])]),
+    shared("ApusHTTP", "libos/HTTP"),
     // The table of Linux calls is pure; what handles them is not, and stands beside it.
     .target(
       name: "LinuxCalls", path: "libos/Linux/Calls", exclude: ["CallTable.swift", "Trace.swift"],
@@ -87,6 +88,7 @@ let package = Package(
     tests("BPFTests", ["ApusBPF", "ApusBPFTools", "BPFHost"], exclude: ["Cases", "Mutation"]),
     tests("PacketFilterTests", ["ApusPacketFilter", "CApusABI", "FilterHost"]),
     tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
+    tests("HTTPTests", ["ApusHTTP"]),
     .testTarget(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",
       swiftSettings: [.unsafeFlags(["-O"])]),

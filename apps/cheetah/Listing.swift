@@ -11,12 +11,14 @@ enum Listing {
   ///   - path: The directory's, with its slash.
   ///   - directories: All of them, without.
   ///   - files: All of them.
+  /// - Returns: Its HTML.
   static func page(of path: [UInt8], _ directories: [[UInt8]], _ files: [SiteFile]) -> [UInt8] {
     var page: [UInt8] = []
     page.append("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>")
     page.append("<meta name=color-scheme content='light dark'><title>")
     escape(path, into: &page)
-    page.append("</title><style>body{font:16px/1.6 system-ui;margin:2rem auto;max-width:48rem;padding:0 1rem}</style><h1>")
+    page.append("</title><style>body{font:16px/1.6 system-ui;margin:2rem auto;max-width:48rem;padding:0 1rem}</style>")
+    page.append("<h1>")
     escape(path, into: &page)
     page.append("</h1><ul>")
     if path.count > 1 { page.append("<li><a href='../'>..</a>") }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Program.swift: a web server without a UNIX: the files of the boot image, answered from where they lie.
 //
-// usage: cheetah [--ip 10.0.2.15/24[,10.0.2.2]] [--port 80]
+// usage: cheetah [--ip 10.0.2.15/24[,10.0.2.2]] [--port 80] [--url http://127.0.0.1:8080/]
 //
-// `apus serve DIR` starts it. Without --ip it asks for an address by DHCP.
+// `apus serve DIR` starts it. Without --ip it asks for an address by DHCP; --url is how the host's browsers reach it.
 
 import ApusABI
 import ApusNet
@@ -14,6 +14,7 @@ import ApusRuntime
 private struct Options {
   var address: IPv4Configuration?
   var port: UInt16 = 80
+  var url: [UInt8]?
   /// A word that means nothing.
   var unknown: [UInt8]?
 
@@ -26,6 +27,8 @@ private struct Options {
         address = value
       } else if word == Array("--port".utf8), let number = Decimal.number(value, below: 65_536), number > 0 {
         port = UInt16(number)
+      } else if word == Array("--url".utf8) {
+        url = value
       } else {
         unknown = word
       }
@@ -83,9 +86,9 @@ private func fail(_ sentence: String) -> Never {
     let wasBusy = server.turn()
     if !isReady, let address = interface.address {
       isReady = true
-      write(
-        .output,
-        "cheetah serves \(site.count) paths, \(site.byteCount) bytes, at \(address.address.text) port \(options.port)")
+      let url = options.url.map { String(decoding: $0, as: UTF8.self) }
+      write(.output, "cheetah serves \(site.count) paths, \(site.byteCount) bytes")
+      write(.output, url ?? "http://\(address.address.text):\(options.port)/")
     }
     if !wasBusy { interface.wait(until: server.clientCount > 0 ? server.now + .seconds(1) : nil) }
   }

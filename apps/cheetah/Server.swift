@@ -12,7 +12,7 @@ import ApusNetRing
 import ApusRuntime
 
 /// What is known of a connection beside what the stack knows.
-struct Client {
+final class Client {
   let handle: TCPHandle
   /// Bytes that are not a whole head yet, or wait for their turn.
   var pending: [UInt8] = []
@@ -22,11 +22,19 @@ struct Client {
   var headSince: Instant?
   var lastActive: Instant
   var requests: UInt32 = 0
+  /// Bytes queued since it was last looked at how many have been acknowledged.
   var sent = 0
+  /// Bytes that were not acknowledged at the last sweep.
+  var owed = 0
   /// The last answer has been queued.
   var isClosing = false
   /// Requests wait until more of the answers has been acknowledged.
   var isHeldBack = false
+
+  init(_ handle: TCPHandle, _ now: Instant) {
+    self.handle = handle
+    lastActive = now
+  }
 }
 
 /// Bounds of what a client may do.
@@ -51,18 +59,16 @@ final class Server: StreamReceiver {
   private(set) var now = Instant.zero
   /// Seconds since 1970, and the beginning of an answer with its date.
   private(set) var second: Int64 = 0
-  private var beginning: [UInt8] = []
+  private(set) var beginning: [UInt8] = []
   private var lastSweep = Instant.zero
   // Counters.
   private(set) var accepted = 0
-  private(set) var requests = 0
-  private(set) var answeredBytes = 0
-  private(set) var statuses: [(status: HTTPStatus, count: Int)] = []
+  var requests = 0
+  var answeredBytes = 0
+  var statuses: [(status: HTTPStatus, count: Int)] = []
   private(set) var timeouts = 0
-  private(set) var ok = 0
+  var ok = 0
   private var listener: ListenerHandle?
-  /// Connections to be looked at after everything that arrived has been taken in.
-  private var ended: [TCPHandle] = []
 
   init(_ interface: NetworkInterface, _ site: Site) {
     self.interface = interface
@@ -116,27 +122,29 @@ final class Server: StreamReceiver {
 
   // MARK: Connections
 
-  @discardableResult private func open(_ handle: TCPHandle) -> Int {
+  @discardableResult private func open(_ handle: TCPHandle) -> Client {
     let slot = handle.slot
     while clients.count <= slot { clients.append(nil) }
     if let client = clients[slot] {
-      if client.handle == handle { return slot }
+      if client.handle == handle { return client }
     } else {
       clientCount += 1
     }
-    clients[slot] = Client(handle: handle, lastActive: now)
+    let client = Client(handle, now)
+    clients[slot] = client
     accepted += 1
-    return slot
+    return client
   }
 
-  private func index(of handle: TCPHandle) -> Int? {
+  @inline(__always) private func client(_ handle: TCPHandle) -> Client? {
     let slot = handle.slot
     guard slot < clients.count, let client = clients[slot], client.handle == handle else { return nil }
-    return slot
+    return client
   }
 
-  private func forget(_ slot: Int) {
-    guard let client = clients[slot] else { return }
+  private func forget(_ client: Client) {
+    let slot = client.handle.slot
+    guard clients[slot] === client else { return }
     clients[slot] = nil
     clientCount -= 1
     interface.stack.release(client.handle, now)
@@ -144,103 +152,107 @@ final class Server: StreamReceiver {
 
   /// Looks at a connection of which something is new.
   private func look(_ handle: TCPHandle) {
-    guard let slot = index(of: handle) else { return }
+    guard let client = client(handle) else { return }
     let stack = interface.stack
     do throws(TCPError) {
       let status = try stack.status(handle)
-      if status.error != nil || status.state == .closed || status.state == .timeWait { return forget(slot) }
-      clients[slot]?.lastActive = now
-      if status.readable > 0, !(clients[slot]?.isHeldBack ?? true) || status.unacknowledged < limits.queued / 2 {
-        clients[slot]?.isHeldBack = false
+      if status.error != nil || status.state == .closed || status.state == .timeWait { return forget(client) }
+      client.lastActive = now
+      if client.isHeldBack {
+        guard status.unacknowledged < limits.queued / 2 else { return stack.tellOfProgress(handle) }
+        client.isHeldBack = false
+        client.sent = status.unacknowledged
+        goOn(client)
+      }
+      if status.readable > 0, !client.isHeldBack {
         var bytes: [UInt8] = []
         _ = try stack.read(handle, status.readable, into: &bytes)
-        take(bytes.span, slot)
-      } else if clients[slot]?.isHeldBack ?? false, status.unacknowledged < limits.queued / 2 {
-        clients[slot]?.isHeldBack = false
-        goOn(slot)
+        take(bytes.span, client)
       }
       // Whoever has said all, and was answered all, is let go of; what is queued is still sent.
-      if status.isAtEnd, !(clients[slot]?.isHeldBack ?? false) { forget(slot) }
-    } catch { forget(slot) }
+      if status.isAtEnd, !client.isHeldBack { forget(client) }
+    } catch { forget(client) }
   }
 
   /// Once a second: who takes too long.
   private func sweep() {
     lastSweep = now
-    for slot in clients.indices {
-      guard let client = clients[slot] else { continue }
+    for client in clients {
+      guard let client else { continue }
+      let owed: Int
+      do throws(TCPError) { owed = try interface.stack.status(client.handle).unacknowledged } catch {
+        forget(client)
+        continue
+      }
+      if owed != client.owed { client.lastActive = now }
+      client.owed = owed
       let silence = now - client.lastActive
-      if client.isClosing {
-        if silence >= limits.linger, isDone(client) { forget(slot) } else if silence >= limits.stalled { drop(slot) }
-      } else if let since = client.headSince, now - since >= limits.head {
+      if client.isClosing, owed == 0 {
+        if silence >= limits.linger { forget(client) }
+      } else if owed > 0 {
+        if silence >= limits.stalled { drop(client) }
+      } else if let since = client.headSince {
+        guard now - since >= limits.head else { continue }
         timeouts += 1
-        fail(.requestTimeout, slot)
-      } else if !isDone(client) {
-        if silence >= limits.stalled { drop(slot) }
+        fail(.requestTimeout, client)
       } else if silence >= limits.idle {
-        forget(slot)
+        forget(client)
       }
     }
   }
 
-  private func isDone(_ client: Client) -> Bool {
-    do throws(TCPError) { return try interface.stack.status(client.handle).unacknowledged == 0 } catch { return true }
-  }
-
   /// Ends a connection whose client takes nothing.
-  private func drop(_ slot: Int) {
-    guard let client = clients[slot] else { return }
+  private func drop(_ client: Client) {
     timeouts += 1
     interface.stack.abort(client.handle, now)
-    forget(slot)
+    forget(client)
   }
 
   // MARK: Bytes
 
   func received(_ bytes: Span<UInt8>, by handle: TCPHandle) -> Int {
-    let slot = index(of: handle) ?? open(handle)
-    if clients[slot]?.isHeldBack ?? false { return 0 }
-    take(bytes, slot)
+    let client = client(handle) ?? open(handle)
+    if client.isHeldBack { return 0 }
+    take(bytes, client)
     return bytes.count
   }
 
-  private func take(_ bytes: Span<UInt8>, _ slot: Int) {
-    clients[slot]?.lastActive = now
-    if clients[slot]?.pending.isEmpty ?? true {
-      let consumed = process(bytes, slot)
-      if consumed < bytes.count { keep(bytes.extracting(consumed..<bytes.count), slot) }
+  private func take(_ bytes: Span<UInt8>, _ client: Client) {
+    client.lastActive = now
+    if client.pending.isEmpty {
+      let consumed = process(bytes, client)
+      if consumed < bytes.count { keep(bytes.extracting(consumed..<bytes.count), client) }
       return
     }
-    keep(bytes, slot)
-    goOn(slot)
+    keep(bytes, client)
+    goOn(client)
   }
 
   /// Keeps bytes for later; a client of which nothing is looked at any more is not listened to.
-  private func keep(_ bytes: Span<UInt8>, _ slot: Int) {
-    guard let client = clients[slot], !client.isClosing else { return }
-    if client.headSince == nil { clients[slot]?.headSince = now }
-    for index in 0..<bytes.count { clients[slot]?.pending.append(bytes[index]) }
+  private func keep(_ bytes: Span<UInt8>, _ client: Client) {
+    guard !client.isClosing else { return }
+    if client.headSince == nil { client.headSince = now }
+    for index in 0..<bytes.count { client.pending.append(bytes[index]) }
   }
 
   /// Looks at bytes that were kept.
-  private func goOn(_ slot: Int) {
-    guard let pending = clients[slot]?.pending, !pending.isEmpty else { return }
-    clients[slot]?.pending = []
+  private func goOn(_ client: Client) {
+    let pending = client.pending
     // A head of which not much has come is not read again for each byte of it: its end is looked for.
-    guard pending.count >= requestLimits.head || (clients[slot]?.skips ?? 0) > 0 || Self.hasEnd(pending) else {
-      clients[slot]?.pending = pending
+    guard !pending.isEmpty, pending.count >= requestLimits.head || client.skips > 0 || Self.hasEnd(pending) else {
       return
     }
-    let consumed = process(pending.span, slot)
-    guard consumed < pending.count, let client = clients[slot], !client.isClosing else { return }
-    if consumed > 0 { clients[slot]?.headSince = now }
-    clients[slot]?.pending = Array(pending[consumed...])
+    client.pending = []
+    let consumed = process(pending.span, client)
+    guard consumed < pending.count, !client.isClosing else { return }
+    if consumed > 0 { client.headSince = now }
+    client.pending = Array(pending[consumed...])
   }
 
   private static func hasEnd(_ bytes: [UInt8]) -> Bool {
     var at = bytes.count - 1
-    while at >= 1 {
-      if bytes[at] == 10, at >= 3, bytes[at - 1] == 13, bytes[at - 2] == 10 { return true }
+    while at >= 3 {
+      if bytes[at] == 10, bytes[at - 1] == 13, bytes[at - 2] == 10 { return true }
       at -= 1
     }
     return false
@@ -249,28 +261,27 @@ final class Server: StreamReceiver {
   /// Answers as many requests as are whole.
   ///
   /// - Returns: How many bytes they were.
-  private func process(_ bytes: Span<UInt8>, _ slot: Int) -> Int {
+  private func process(_ bytes: Span<UInt8>, _ client: Client) -> Int {
     var at = 0
     while at < bytes.count {
-      guard let client = clients[slot] else { return bytes.count }
       if client.isClosing { return bytes.count }
       if client.skips > 0 {
         let part = min(client.skips, bytes.count - at)
-        clients[slot]?.skips -= part
+        client.skips -= part
         at += part
         continue
       }
-      if client.sent > 0, isHeldBack(slot) { return at }
-      let rest = at == 0 ? bytes : bytes.extracting(at..<bytes.count)
+      if client.sent >= limits.queued, isHeldBack(client) { return at }
+      let rest = bytes.extracting(at..<bytes.count)
       switch RequestHead.read(rest, requestLimits) {
       case .incomplete: return at
       case .refused(let status):
-        fail(status, slot)
+        fail(status, client)
         return bytes.count
       case .complete(let head):
-        clients[slot]?.headSince = nil
-        clients[slot]?.skips = head.contentLength
-        answer(head, rest, slot)
+        client.headSince = nil
+        client.skips = head.contentLength
+        answer(head, rest, client)
         at += head.end
       }
     }
@@ -278,249 +289,12 @@ final class Server: StreamReceiver {
   }
 
   /// Whether the client has to take answers before it gets more.
-  private func isHeldBack(_ slot: Int) -> Bool {
-    guard let client = clients[slot], client.sent >= limits.queued else { return false }
-    let queued: Int
-    do throws(TCPError) { queued = try interface.stack.status(client.handle).unacknowledged } catch { return false }
-    clients[slot]?.sent = queued
-    clients[slot]?.isHeldBack = queued >= limits.queued
-    return queued >= limits.queued
-  }
-
-  // MARK: Answers
-
-  private func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ slot: Int) {
-    requests += 1
-    clients[slot]?.requests += 1
-    switch head.method {
-    case .get, .head: break
-    case .known: return fail(.methodNotAllowed, slot, keeps: head)
-    case .unknown: return fail(.notImplemented, slot, keeps: head)
+  private func isHeldBack(_ client: Client) -> Bool {
+    do throws(TCPError) { client.sent = try interface.stack.status(client.handle).unacknowledged } catch {
+      return false
     }
-    var found: SiteEntry?
-    if TargetPath.isPlain(bytes, head.target) {
-      found = site.find(bytes, head.target)
-      if found == nil, bytes.isLive(head.target) { return send(live: head, slot) }
-    } else {
-      guard let path = TargetPath.decode(bytes, head.target) else { return fail(.badRequest, slot, keeps: head) }
-      let place = HeadRange(start: 0, end: path.count)
-      found = site.find(path.span, place)
-      if found == nil, path.span.isLive(place) { return send(live: head, slot) }
-    }
-    guard let found else { return fail(.notFound, slot, keeps: head) }
-    switch found {
-    case .directory: redirect(head, bytes, slot)
-    case .document(let plain):
-      let document = head.acceptsGzip ? plain.compressed ?? plain : plain
-      document.requests += 1
-      guard head.isConditional else { return send(whole: document, head, slot) }
-      switch head.select(document.validators, bytes, now: second) {
-      case .whole: send(whole: document, head, slot)
-      case .ranges(let ranges): send(ranges, of: document, head, slot)
-      case .none(let status): send(nothingOf: document, status, head, slot)
-      }
-    }
-  }
-
-  private func send(whole document: Document, _ head: RequestHead, _ slot: Int) {
-    let rest = head.keepsAlive ? document.stayingHead : document.closingHead
-    write(beginning, slot)
-    write(rest, 0, rest.count, slot)
-    if head.method == .get, document.body.count > 0 {
-      write(document.body, 0, document.body.count, slot)
-      document.bytes += document.body.count
-    }
-    ok += 1
-    finish(head, slot)
-  }
-
-  private func send(nothingOf document: Document, _ status: HTTPStatus, _ head: RequestHead, _ slot: Int) {
-    if status == .preconditionFailed { return fail(status, slot, keeps: head) }
-    var text: [UInt8] = []
-    begin(status, head.keepsAlive, &text)
-    if status == .rangeNotSatisfiable {
-      text.append("Content-Range: bytes */")
-      text.append(number: document.body.count)
-      text.append("\r\nContent-Length: 0\r\n\r\n")
-    } else {
-      text += document.fields
-      text.append("\r\n")
-    }
-    write(text, slot)
-    finish(head, slot)
-  }
-
-  private func send(_ ranges: [ByteRange], of document: Document, _ head: RequestHead, _ slot: Int) {
-    var text: [UInt8] = []
-    begin(.partialContent, head.keepsAlive, &text)
-    if ranges.count == 1 {
-      text += document.fields
-      appendRange(ranges[0], document, &text)
-      text.append("Content-Length: ")
-      text.append(number: ranges[0].count)
-      text.append("\r\n\r\n")
-      write(text, slot)
-      write(document.body, ranges[0].start, ranges[0].count, slot)
-      document.bytes += ranges[0].count
-      return finish(head, slot)
-    }
-    // Several ranges: parts with heads of their own (RFC 9110, 14.6).
-    var boundary: [UInt8] = []
-    boundary.append(hexadecimal: UInt64(document.body.whole) << 32 | UInt64(truncatingIfNeeded: second) & 0xffff_ffff)
-    var heads: [[UInt8]] = []
-    var length = 0
-    for range in ranges {
-      var part: [UInt8] = []
-      part.append(heads.isEmpty ? "--" : "\r\n--")
-      part += boundary
-      part.append("\r\nContent-Type: ")
-      part.append(ContentType.of(document.path))
-      part.append("\r\n")
-      appendRange(range, document, &part)
-      part.append("\r\n")
-      length += part.count + range.count
-      heads.append(part)
-    }
-    var end: [UInt8] = []
-    end.append("\r\n--")
-    end += boundary
-    end.append("--\r\n")
-    length += end.count
-    text.append("Last-Modified: ")
-    HTTPDate(seconds: document.validators.modified).append(to: &text)
-    text.append("\r\nETag: ")
-    text += document.validators.tag
-    text.append("\r\nContent-Type: multipart/byteranges; boundary=")
-    text += boundary
-    text.append("\r\nContent-Length: ")
-    text.append(number: length)
-    text.append("\r\n\r\n")
-    write(text, slot)
-    for (index, range) in ranges.enumerated() {
-      write(heads[index], slot)
-      write(document.body, range.start, range.count, slot)
-      document.bytes += range.count
-    }
-    write(end, slot)
-    finish(head, slot)
-  }
-
-  private func appendRange(_ range: ByteRange, _ document: Document, _ text: inout [UInt8]) {
-    text.append("Content-Range: bytes ")
-    text.append(number: range.start)
-    text.append(45)
-    text.append(number: range.start + range.count - 1)
-    text.append(47)
-    text.append(number: document.body.count)
-    text.append("\r\n")
-  }
-
-  private func redirect(_ head: RequestHead, _ bytes: Span<UInt8>, _ slot: Int) {
-    var text: [UInt8] = []
-    begin(.movedPermanently, head.keepsAlive, &text)
-    text.append("Location: ")
-    var at = head.target.start
-    while at < head.target.end, bytes[at] != 63 {
-      text.append(bytes[at])
-      at += 1
-    }
-    text.append("/\r\nContent-Length: 0\r\n\r\n")
-    write(text, slot)
-    finish(head, slot)
-  }
-
-  private func send(live head: RequestHead, _ slot: Int) {
-    guard let source = PageSource.copy(MachineReport(self).json) else { return fail(.unavailable, slot, keeps: head) }
-    var text: [UInt8] = []
-    begin(.ok, head.keepsAlive, &text)
-    text.append("Content-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: ")
-    text.append(number: source.count)
-    text.append("\r\n\r\n")
-    write(text, slot)
-    if head.method == .get { write(source, 0, source.count, slot) }
-    finish(head, slot)
-  }
-
-  /// An answer that says what is wrong; without a head that could be read, the connection ends with it.
-  private func fail(_ status: HTTPStatus, _ slot: Int, keeps head: RequestHead? = nil) {
-    var body: [UInt8] = []
-    body.append("<!doctype html><meta name=color-scheme content='light dark'><title>")
-    body.append(number: Int(status.rawValue))
-    body.append("</title><h1>")
-    body.append(number: Int(status.rawValue))
-    body.append(32)
-    body.append(status.reason)
-    body.append("</h1>\n")
-    let stays = head?.keepsAlive ?? false
-    var text: [UInt8] = []
-    begin(status, stays, &text)
-    if status == .methodNotAllowed { text.append("Allow: GET, HEAD\r\n") }
-    text.append("Content-Type: text/html\r\nContent-Length: ")
-    text.append(number: body.count)
-    text.append("\r\n\r\n")
-    if head?.method != .head { text += body }
-    write(text, slot)
-    if let head { return finish(head, slot) }
-    close(slot)
-  }
-
-  private func begin(_ status: HTTPStatus, _ stays: Bool, _ text: inout [UInt8]) {
-    count(status)
-    appendBeginning(status, to: &text)
-    text.append(stays ? "Server: Cheetah\r\nConnection: keep-alive\r\n" : "Server: Cheetah\r\nConnection: close\r\n")
-  }
-
-  private func count(_ status: HTTPStatus) {
-    for index in statuses.indices where statuses[index].status == status {
-      statuses[index].count += 1
-      return
-    }
-    statuses.append((status, 1))
-  }
-
-  private func finish(_ head: RequestHead, _ slot: Int) { if !head.keepsAlive { close(slot) } }
-
-  /// The answer before was the last.
-  private func close(_ slot: Int) {
-    guard let client = clients[slot] else { return }
-    clients[slot]?.isClosing = true
-    clients[slot]?.headSince = nil
-    clients[slot]?.pending = []
-    interface.stack.finish(client.handle, now)
-  }
-
-  private func write(_ bytes: [UInt8], _ slot: Int) {
-    guard let handle = clients[slot]?.handle else { return }
-    do throws(TCPError) {
-      let taken = try interface.stack.write(handle, bytes.span)
-      clients[slot]?.sent += taken
-      answeredBytes += taken
-      // An answer that is not whole cannot be mended: there was no memory.
-      if taken < bytes.count { interface.stack.abort(handle, now) }
-    } catch {}
-  }
-
-  private func write(_ source: PageSource, _ offset: Int, _ count: Int, _ slot: Int) {
-    guard let handle = clients[slot]?.handle else { return }
-    do throws(TCPError) {
-      let taken = try interface.stack.write(handle, from: source, offset, count)
-      clients[slot]?.sent += taken
-      answeredBytes += taken
-      if taken < count { interface.stack.abort(handle, now) }
-    } catch {}
-  }
-}
-
-extension Span<UInt8> {
-  /// Whether a path is that of the live report.
-  fileprivate func isLive(_ path: HeadRange) -> Bool {
-    let name = "/.apus.json".utf8
-    guard path.count == name.count else { return false }
-    var at = path.start
-    for byte in name {
-      if self[at] != byte { return false }
-      at += 1
-    }
-    return true
+    client.isHeldBack = client.sent >= limits.queued
+    if client.isHeldBack { interface.stack.tellOfProgress(client.handle) }
+    return client.isHeldBack
   }
 }

@@ -128,12 +128,11 @@ struct Site {
 
   // MARK: Laying out
 
-  /// Lays out the files of the boot image, and some pages of our own.
+  /// Lays out the files of the boot image, and some pages of our own; nil if there is no memory, or a damaged image.
   ///
   /// - Parameters:
   ///   - own: Paths, types and bytes of pages that are not files.
   ///   - started: When, in seconds since 1970: what our own pages were modified.
-  /// - Returns: Nil if there is no memory for it, or the image is damaged.
   init?(own: [(path: StaticString, type: StaticString, bytes: [UInt8])], started: Int64) {
     let image = ImageBytes(bytes: Runtime.module)
     var shelf = PageShelf()
@@ -149,7 +148,8 @@ struct Site {
         case .hardLink(let other):
           let (target, targetOffset) = try reader.entry(other)
           guard case .file(let size) = target.content else { continue }
-          files.append(SiteFile(path: entry.path, offset: Int(targetOffset), count: Int(size), modified: target.modified))
+          files.append(
+            SiteFile(path: entry.path, offset: Int(targetOffset), count: Int(size), modified: target.modified))
         case .symbolicLink: break
         }
       }

@@ -25,7 +25,9 @@ public enum ContentType {
     let end = path[(dot + 1)...]
     for entry in types where entry.end.utf8CodeUnitCount == end.count {
       var isSame = true
-      for (index, byte) in end.enumerated() where CharacterSet.lowercase(byte) != entry.end.byte(index) { isSame = false }
+      for (index, byte) in end.enumerated() where CharacterSet.lowercase(byte) != entry.end.byte(index) {
+        isSame = false
+      }
       if isSame { return entry.type }
     }
     return "application/octet-stream"

@@ -62,13 +62,12 @@ public struct HTTPDate: Equatable, Sendable {
 
   // MARK: Reading
 
-  /// Reads a date in one of the three forms.
+  /// Reads a date in one of the three forms; nil if it is none.
   ///
   /// - Parameters:
   ///   - bytes: What holds it.
   ///   - place: Where.
   ///   - now: The time, by which years of two digits are understood; seconds since 1970.
-  /// - Returns: Nil if it is none.
   public init?(_ bytes: Span<UInt8>, _ place: HeadRange, now: Int64) {
     let place = bytes.trimmed(place)
     func byte(_ index: Int) -> UInt8 { bytes[place.start + index] }
@@ -83,13 +82,15 @@ public struct HTTPDate: Equatable, Sendable {
       return nil
     }
     func time(_ index: Int) -> Int? {
-      guard byte(index + 2) == 58, byte(index + 5) == 58, let hour = digits(index, 2), let minute = digits(index + 3, 2),
+      guard byte(index + 2) == 58, byte(index + 5) == 58, let hour = digits(index, 2),
+        let minute = digits(index + 3, 2),
         let second = digits(index + 6, 2), hour < 24, minute < 60, second <= 60
       else { return nil }
       return hour * 3600 + minute * 60 + second
     }
     var parts: (year: Int, month: Int, date: Int, time: Int)?
-    if place.count == 29, byte(3) == 44, byte(4) == 32, bytes.isText(HeadRange(start: place.end - 4, end: place.end), " GMT"),
+    if place.count == 29, byte(3) == 44, byte(4) == 32,
+      bytes.isText(HeadRange(start: place.end - 4, end: place.end), " GMT"),
       byte(7) == 32, byte(11) == 32, byte(16) == 32, let date = digits(5, 2), let month = month(8),
       let year = digits(12, 4), let time = time(17)
     {
@@ -101,7 +102,8 @@ public struct HTTPDate: Equatable, Sendable {
     } else if place.count >= 30, place.count <= 33 {
       // Weekday, DD-Mon-YY HH:MM:SS GMT
       let start = place.count - 22
-      if byte(start - 2) == 44, byte(start - 1) == 32, byte(start + 2) == 45, byte(start + 6) == 45, byte(start + 9) == 32,
+      if byte(start - 2) == 44, byte(start - 1) == 32, byte(start + 2) == 45, byte(start + 6) == 45,
+        byte(start + 9) == 32,
         bytes.isText(HeadRange(start: place.end - 4, end: place.end), " GMT"), let date = digits(start, 2),
         let month = month(start + 3), let short = digits(start + 7, 2), let time = time(start + 10)
       {

@@ -52,6 +52,7 @@ extension RequestHead {
   ///   - validators: The representation's.
   ///   - bytes: What the head was read from.
   ///   - now: Seconds since 1970.
+  /// - Returns: What is to be sent.
   public func select(_ validators: Validators, _ bytes: Span<UInt8>, now: Int64) -> Selection {
     guard isConditional else { return .whole }
     if ifMatch.isThere {
@@ -110,7 +111,9 @@ extension RequestHead {
       let last = HeadRange(start: dash + 1, end: element.end)
       if !first.isThere {
         guard let suffix = bytes.number(last) else { return .whole }
-        if suffix > 0, length > 0 { ranges.append(ByteRange(start: max(0, length - suffix), count: min(suffix, length))) }
+        if suffix > 0, length > 0 {
+          ranges.append(ByteRange(start: max(0, length - suffix), count: min(suffix, length)))
+        }
       } else {
         guard let start = bytes.number(first) else { return .whole }
         var end = length - 1

@@ -34,15 +34,25 @@ public enum RequestMethod: Equatable, Sendable {
 
 /// A place in the bytes of a head; empty if there is none.
 public struct HeadRange: Equatable, Sendable {
+  // Narrow, since a head has many of them and is handed on by value.
+  private var first: Int32
+  private var last: Int32
+
   /// The first byte.
-  public var start: Int
+  public var start: Int {
+    get { Int(first) }
+    set { first = Int32(newValue) }
+  }
   /// Behind the last byte.
-  public var end: Int
+  public var end: Int {
+    get { Int(last) }
+    set { last = Int32(newValue) }
+  }
 
   /// The bytes from one on up to another.
   public init(start: Int, end: Int) {
-    self.start = start
-    self.end = end
+    first = Int32(start)
+    last = Int32(end)
   }
 
   /// Nothing.
@@ -188,9 +198,10 @@ private struct HeadReader {
   }
 
   private static func begins(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
-    let name: StaticString = "HTTP/"
-    for index in 0..<min(5, end - start) where bytes[start + index] != name.byte(index) { return false }
-    return true
+    let count = end - start
+    return (count < 1 || bytes[start] == 72) && (count < 2 || bytes[start + 1] == 84)
+      && (count < 3 || bytes[start + 2] == 84) && (count < 4 || bytes[start + 3] == 80)
+      && (count < 5 || bytes[start + 4] == 47)
   }
 
   private static func method(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> RequestMethod {
@@ -199,7 +210,7 @@ private struct HeadReader {
       for index in 0..<end - start where bytes[start + index] != word.byte(index) { return false }
       return true
     }
-    if isWord("GET") { return .get }
+    if end - start == 3, bytes[start] == 71, bytes[start + 1] == 69, bytes[start + 2] == 84 { return .get }
     if isWord("HEAD") { return .head }
     if isWord("POST") || isWord("PUT") || isWord("DELETE") || isWord("OPTIONS") || isWord("PATCH") || isWord("TRACE")
       || isWord("CONNECT")

@@ -16,6 +16,12 @@ public struct Secret: Sendable {
     self.high = high
   }
 
+  /// A hash of two words with fewer rounds, for tables: SipHash-1-3.
+  @inline(__always) func shortHash(_ first: UInt64, _ second: UInt64) -> UInt64 {
+    var hasher = KeyedHasher(self)
+    return hasher.short(first, second)
+  }
+
   /// A hash of a few words under this key: SipHash-2-4 (Aumasson and Bernstein 2012).
   func hash(_ words: UInt64...) -> UInt64 {
     var hasher = KeyedHasher(self)
@@ -41,7 +47,7 @@ struct KeyedHasher {
 
   private static func rotate(_ word: UInt64, _ count: UInt64) -> UInt64 { word << count | word >> (64 - count) }
 
-  private mutating func round() {
+  @inline(__always) private mutating func round() {
     a = a &+ b
     c = c &+ d
     b = Self.rotate(b, 13) ^ a
@@ -64,6 +70,21 @@ struct KeyedHasher {
     round()
     round()
     a ^= word
+  }
+
+  @inline(__always) mutating func short(_ first: UInt64, _ second: UInt64) -> UInt64 {
+    d ^= first
+    round()
+    a ^= first
+    d ^= second
+    round()
+    a ^= second
+    d ^= 16 << 56
+    round()
+    a ^= 16 << 56
+    c ^= 0xff
+    for _ in 0..<3 { round() }
+    return a ^ b ^ c ^ d
   }
 
   /// The hash; nothing may be added after it.

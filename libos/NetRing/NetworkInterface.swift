@@ -97,6 +97,7 @@ public final class NetworkInterface {
   /// - Parameter now: The time.
   /// - Returns: How many packets there were.
   @discardableResult public func receive(_ now: Instant) -> Int {
+    link.begin()
     var taken = 0
     while taken < NetworkInterface.framesPerTurn, let packet = ring.received {
       packet.withSpan { stack.receive($0, now) }
@@ -112,7 +113,7 @@ public final class NetworkInterface {
   public func send(_ now: Instant) {
     stack.poll(now)
     while !link.isFull, let frame = stack.nextFrame() { link.send(frame.span, FrameParts()) }
-    link.flush()
+    if !link.isStuck { link.flush() }
   }
 
   // MARK: Waiting
@@ -134,6 +135,8 @@ public final class NetworkInterface {
   ///
   /// - Parameter until: When it returns in any case.
   public func wait(until: Instant? = nil) {
+    // While the card is full nothing can be done that is due: it has room again soon.
+    if ring.isBacklogged { return ring.wait(deadline: .max) }
     var due = deadline
     if let until { due = due.map { min($0, until) } ?? until }
     guard let due else { return ring.wait(deadline: .max) }

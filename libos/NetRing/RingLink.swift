@@ -17,17 +17,28 @@ final class RingLink: FrameLink {
     self.filters = filters
   }
 
+  /// The card has taken nothing more: it is not asked again before the next turn.
+  private(set) var isStuck = false
+
   var isFull: Bool {
-    if ring.nextHeader != nil { return false }
-    flush()
-    return ring.nextHeader == nil
+    if ring.hasRoom { return false }
+    if !isStuck { flush() }
+    return !ring.hasRoom
   }
 
   /// Gives the card what is queued.
-  func flush() { if ring.isBacklogged { unsent += ring.flush() } }
+  func flush() {
+    guard ring.isBacklogged else { return }
+    let before = ring.sent
+    unsent += ring.flush()
+    isStuck = ring.isBacklogged && ring.sent == before
+  }
+
+  /// A new turn: the card may have room again.
+  func begin() { isStuck = false }
 
   func send(_ head: Span<UInt8>, _ parts: FrameParts) {
-    guard !isFull, let header = ring.nextHeader else {
+    guard let header = ring.nextHeader else {
       unsent += 1
       return
     }

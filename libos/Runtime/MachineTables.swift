@@ -17,6 +17,7 @@ public enum MachineTables {
   /// The record of a frame.
   ///
   /// - Parameter number: Below `page.frame_count`.
+  /// - Returns: The record as it is now.
   public static func frame(_ number: Int) -> apus_frame {
     precondition(number >= 0 && UInt64(number) < page.frame_count)
     // SAFETY: the table is mapped read-only, and the number was just checked.
@@ -26,6 +27,7 @@ public enum MachineTables {
   /// The record of an environment.
   ///
   /// - Parameter slot: Below `page.environment_count`.
+  /// - Returns: The record as it is now.
   public static func environment(_ slot: Int) -> apus_environment {
     precondition(slot >= 0 && UInt64(slot) < page.environment_count)
     // SAFETY: as above.
@@ -38,6 +40,7 @@ public enum MachineTables {
   /// - Parameters:
   ///   - number: Below `page.slice_count`.
   ///   - processor: Below `page.processor_count`.
+  /// - Returns: The record as it is now.
   public static func slice(_ number: Int, processor: Int) -> apus_slice {
     precondition(number >= 0 && UInt64(number) < page.slice_count)
     precondition(processor >= 0 && UInt64(processor) < page.processor_count)
@@ -50,15 +53,18 @@ public enum MachineTables {
   /// The budgets of an account.
   ///
   /// - Parameter number: Below `page.account_count`.
+  /// - Returns: The record as it is now.
   public static func account(_ number: Int) -> apus_account {
     precondition(number >= 0 && UInt64(number) < page.account_count)
     // SAFETY: as above.
-    return unsafe bytes(page.account_table_offset, number, MemoryLayout<apus_account>.stride).load(as: apus_account.self)
+    return unsafe bytes(page.account_table_offset, number, MemoryLayout<apus_account>.stride).load(
+      as: apus_account.self)
   }
 
   /// A packet filter.
   ///
   /// - Parameter number: Below `page.filter_count`.
+  /// - Returns: The record as it is now.
   public static func filter(_ number: Int) -> apus_filter {
     precondition(number >= 0 && UInt64(number) < page.filter_count)
     // SAFETY: as above.
@@ -68,6 +74,7 @@ public enum MachineTables {
   /// A packet ring.
   ///
   /// - Parameter index: Below `page.packet_ring_count`.
+  /// - Returns: The record as it is now.
   public static func packetRing(_ index: Int) -> apus_packet_ring_record {
     precondition(index >= 0 && UInt64(index) < page.packet_ring_count)
     // SAFETY: as above.

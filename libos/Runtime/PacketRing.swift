@@ -35,6 +35,9 @@ public struct PacketAtom {
 /// A ring for packets, and packets to send.
 public final class PacketRing {
   private let header: Page
+  /// What the header and the list hold, where the LibOS sees it.
+  private let headerBytes: Bytes
+  private let listBytes: Bytes
   private let pages: [Page]
   /// Packets to send, as the kernel takes them, and their headers.
   private let list: Page
@@ -70,7 +73,9 @@ public final class PacketRing {
         .packetRingCreate, CapabilitySlot.family, UInt64(header.frame), list.bytes.address, UInt64(entries))
     } catch { return nil }
     self.header = header
+    headerBytes = header.bytes
     self.list = list
+    listBytes = list.bytes
     self.pages = pages
   }
 
@@ -80,7 +85,7 @@ public final class PacketRing {
   /// - Returns: The filter's number, by which packets are sent, too.
   /// - Throws: `overlap` if another account has a filter that takes such packets; `exhausted`, `invalid`.
   public func claim(_ atoms: [PacketAtom]) throws(SystemCallError) -> UInt32 {
-    let place = list.bytes.part(3072, 256)
+    let place = listBytes.part(3072, 256)
     guard atoms.count <= 16 else { throw .invalid }
     for index in 0..<atoms.count {
       place.store(atoms[index].word, at: index * 16)
@@ -106,7 +111,7 @@ public final class PacketRing {
 
   /// The oldest packet that has arrived and has not been consumed.
   public var received: Bytes? {
-    let flag = header.bytes.loadShared(entry(next))
+    let flag = headerBytes.loadShared(entry(next))
     guard flag != 0 else { return nil }
     return pages[next].bytes.part(0, min(Int(truncatingIfNeeded: flag & 0xffff_ffff), 4096))
   }
@@ -121,17 +126,17 @@ public final class PacketRing {
   }
 
   /// Gives an entry back to the kernel: its page may be filled again.
-  public func release(_ index: Int) { header.bytes.store(0 as UInt64, at: entry(index)) }
+  public func release(_ index: Int) { headerBytes.store(0 as UInt64, at: entry(index)) }
 
   /// Packets that found no free entry.
-  public var overruns: UInt64 { header.bytes.loadShared(8) }
+  public var overruns: UInt64 { headerBytes.loadShared(8) }
   /// Packets that the card is done with: what they were made of may change again.
-  public var transmitted: UInt64 { header.bytes.loadShared(16) }
+  public var transmitted: UInt64 { headerBytes.loadShared(16) }
 
   /// The address of the word that counts packets: it differs from `arrivals` when another has arrived.
-  public var arrivalWord: UInt64 { header.bytes.address }
+  public var arrivalWord: UInt64 { headerBytes.address }
   /// How many packets have arrived so far.
-  public var arrivals: UInt64 { header.bytes.loadShared(0) }
+  public var arrivals: UInt64 { headerBytes.loadShared(0) }
 
   /// Gives up the CPU until a packet has arrived that `received` does not show yet, or a deadline in ticks.
   ///
@@ -139,7 +144,7 @@ public final class PacketRing {
   public func wait(deadline: UInt64) {
     let seen = arrivals
     guard received == nil else { return }
-    let soon = queued == 0 ? UInt64.max : Clock.ticks(afterNanoseconds: 200_000)
+    let soon = queued == 0 ? UInt64.max : Clock.ticks(afterNanoseconds: 100_000)
     runtime_suspend(arrivalWord, seen, min(deadline, soon), 0)
     Execution.giveUpOwedSlice()
     Exclusive.awaitTurn()
@@ -152,10 +157,13 @@ public final class PacketRing {
   /// The number that the next packet to be queued gets: the card is done with it when `transmitted` is above.
   public var nextNumber: UInt64 { sent + UInt64(queued - first) }
 
+  /// Whether another packet can be queued.
+  public var hasRoom: Bool { queued < Self.queueLimit }
+
   /// Room for the header of the next packet to send; nil until the queue has been flushed.
   public var nextHeader: Bytes? {
     guard queued < Self.queueLimit else { return nil }
-    return list.bytes.part(1024 + queued * Self.headerLimit, Self.headerLimit)
+    return listBytes.part(1024 + queued * Self.headerLimit, Self.headerLimit)
   }
 
   /// Names a part of the next packet, behind its header and the parts before it.
@@ -165,7 +173,7 @@ public final class PacketRing {
   ///   - place: Frame number times 4,096 and where the part begins there.
   ///   - count: Its bytes, which stay as they are until the packet has been sent.
   @inline(__always) public func setPart(_ index: Int, place: UInt64, count: Int) {
-    let part = list.bytes.part(queued * 64 + 16 + index * 16, 16)
+    let part = listBytes.part(queued * 64 + 16 + index * 16, 16)
     part.store(place, at: 0)
     part.store(UInt64(count), at: 8)
   }
@@ -178,7 +186,7 @@ public final class PacketRing {
   ///   - parts: How many parts it has.
   public func queue(headerCount: Int, filter: UInt32, parts: Int) {
     guard let header = nextHeader else { return }
-    let place = list.bytes.part(queued * 64, 64)
+    let place = listBytes.part(queued * 64, 64)
     place.store(header.address, at: 0)
     place.store(UInt16(headerCount), at: 8)
     place.store(UInt16(parts), at: 10)
@@ -212,7 +220,7 @@ public final class PacketRing {
   @discardableResult public func flush() -> Int {
     var refused = 0
     repeat {
-      let place = list.bytes.address + UInt64(first * 64)
+      let place = listBytes.address + UInt64(first * 64)
       do throws(SystemCallError) {
         let accepted = try kernelCall(.transmit, CapabilitySlot.family, name, place, UInt64(queued - first))
         sent += accepted

@@ -13,7 +13,7 @@ public struct TCPHandle: Equatable, Sendable {
 /// Slots for connections, and a hash table over them.
 ///
 /// The hash is keyed: whoever chooses addresses and ports cannot choose the bucket.
-struct ConnectionTable {
+final class ConnectionTable {
   struct Slot {
     var connection: TCPConnection?
     var generation: UInt32 = 0
@@ -27,6 +27,8 @@ struct ConnectionTable {
     var isEstablishedOnce = false
     /// Whether it is in the list of those to be looked at by the next poll.
     var isMarked = false
+    /// Whether it is in the list of those in TIME-WAIT.
+    var isWaiting = false
     /// Whether it is in the list of those that the application is told of.
     var hasNews = false
   }
@@ -47,9 +49,13 @@ struct ConnectionTable {
   }
 
   private func bucket(_ local: Endpoint, _ remote: Endpoint) -> Int {
+    let ports = UInt64(local.port) << 16 | UInt64(remote.port)
+    if case .v4(let source) = local.address, case .v4(let target) = remote.address {
+      let hash = secret.shortHash(UInt64(source.bits) << 32 | UInt64(target.bits), ports)
+      return Int(truncatingIfNeeded: hash) & (buckets.count - 1)
+    }
     let source = local.address.words
     let target = remote.address.words
-    let ports = UInt64(local.port) << 16 | UInt64(remote.port)
     return Int(truncatingIfNeeded: secret.hash(1, source.0, source.1, target.0, target.1, ports)) & (buckets.count - 1)
   }
 
@@ -57,17 +63,16 @@ struct ConnectionTable {
   func find(_ local: Endpoint, _ remote: Endpoint) -> TCPHandle? {
     var index = buckets[bucket(local, remote)]
     while index >= 0 {
-      let slot = slots[index]
-      if let connection = slot.connection, connection.local == local, connection.remote == remote {
-        return TCPHandle(index: index, generation: slot.generation)
+      if let connection = slots[index].connection, connection.remote == remote, connection.local == local {
+        return TCPHandle(index: index, generation: slots[index].generation)
       }
-      index = slot.next
+      index = slots[index].next
     }
     return nil
   }
 
   /// Enters a connection; nil when the table is full.
-  mutating func insert(_ connection: TCPConnection, listener: Int) -> TCPHandle? {
+  func insert(_ connection: TCPConnection, listener: Int) -> TCPHandle? {
     guard count < capacity else { return nil }
     let index: Int
     if let last = free.popLast() {
@@ -88,7 +93,7 @@ struct ConnectionTable {
   }
 
   /// Makes a connection that has ended be found no more; its handle stays good.
-  mutating func unlist(_ handle: TCPHandle) {
+  func unlist(_ handle: TCPHandle) {
     guard slots[handle.index].isListed else { return }
     slots[handle.index].isListed = false
     let bucket = slots[handle.index].bucket
@@ -102,7 +107,7 @@ struct ConnectionTable {
     slots[handle.index].next = -1
   }
 
-  mutating func remove(_ handle: TCPHandle) {
+  func remove(_ handle: TCPHandle) {
     guard self[handle] != nil else { return }
     unlist(handle)
     let generation = slots[handle.index].generation
@@ -120,6 +125,12 @@ struct ConnectionTable {
     return slots[handle.index].connection
   }
 
+  /// Whether a handle names a connection.
+  @inline(__always) func contains(_ handle: TCPHandle) -> Bool {
+    handle.index < slots.count && slots[handle.index].generation == handle.generation
+      && slots[handle.index].connection != nil
+  }
+
   /// Changes what is noted beside a connection.
-  mutating func note(_ handle: TCPHandle, _ change: (inout Slot) -> Void) { change(&slots[handle.index]) }
+  @inline(__always) func note(_ handle: TCPHandle, _ change: (inout Slot) -> Void) { change(&slots[handle.index]) }
 }

@@ -161,8 +161,31 @@ extension NetworkStack {
     return taken
   }
 
-  /// A connection of which the application may want to know something new: it was established, bytes have come, bytes were
-  /// acknowledged, or it has ended.
+  /// Queues bytes, and behind them all of one source, and another.
+  ///
+  /// - Parameters:
+  ///   - handle: The connection.
+  ///   - bytes: What is copied.
+  ///   - first: What is sent from where it lies, with its count of bytes.
+  ///   - second: What comes behind it, with its count; nil if there is nothing.
+  /// - Returns: Whether all was taken; if not, a part was.
+  /// - Throws: As `write`.
+  public func write(
+    _ handle: TCPHandle, _ bytes: Span<UInt8>, _ first: (any PayloadSource, Int), _ second: (any PayloadSource, Int)?
+  ) throws(TCPError) -> Bool {
+    let connection = try connection(handle)
+    guard try connection.write(bytes) == bytes.count else { return false }
+    mark(handle)
+    guard try connection.write(from: first.0, 0, first.1) == first.1 else { return false }
+    guard let second else { return true }
+    return try connection.write(from: second.0, 0, second.1) == second.1
+  }
+
+  /// Has `nextNews` tell of a connection once when bytes of it have been acknowledged.
+  public func tellOfProgress(_ handle: TCPHandle) { connections[handle]?.tellsProgress = true }
+
+  /// A connection of which the application may want to know something new: it was established, bytes have come, it
+  /// has ended; or bytes were acknowledged, where `tellOfProgress` asked for that.
   ///
   /// Whoever asks once a turn until there is none need not look at all its connections.
   ///

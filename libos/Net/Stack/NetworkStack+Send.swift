@@ -55,14 +55,14 @@ extension NetworkStack {
   }
 
   /// Appends the headers below a transport's to a packet; false if the two addresses are not of one kind.
-  func begin(
+  private func begin(
     _ packet: inout [UInt8], _ number: IPProtocol, from source: IPAddress, to destination: IPAddress, _ hop: NextHop,
-    hardware: MACAddress = MACAddress(0), hopLimit: UInt8 = 64, length: Int
+    hopLimit: UInt8 = 64, length: Int
   ) -> Bool {
     let type: UInt16
     if case .v4 = destination { type = EthernetHeader.ipv4 } else { type = EthernetHeader.ipv6 }
     if hop != .ourselves {
-      EthernetHeader(destination: hardware, source: configuration.hardwareAddress, type: type).append(to: &packet)
+      EthernetHeader(destination: MACAddress(0), source: configuration.hardwareAddress, type: type).append(to: &packet)
     }
     switch (source, destination) {
     case (.v4(let source), .v4(let destination)):
@@ -80,7 +80,7 @@ extension NetworkStack {
     return true
   }
 
-  @discardableResult func dispatch(_ packet: [UInt8], _ hop: NextHop, _ now: Instant) -> Bool {
+  @discardableResult private func dispatch(_ packet: [UInt8], _ hop: NextHop, _ now: Instant) -> Bool {
     switch hop {
     case .ourselves:
       guard looped.append(packet) else {
@@ -132,7 +132,7 @@ extension NetworkStack {
 
   func sendARP(_ message: ARPPacket, to hardware: MACAddress) {
     var frame: [UInt8] = []
-    EthernetHeader(destination: hardware, source: configuration.hardwareAddress, type: EthernetHeader.arp)
+    EthernetHeader(destination: MACAddress(0), source: configuration.hardwareAddress, type: EthernetHeader.arp)
       .append(to: &frame)
     message.append(to: &frame)
     send(frame, to: hardware)

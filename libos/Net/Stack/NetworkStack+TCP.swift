@@ -64,25 +64,34 @@ extension NetworkStack {
     }
     noteProgress(handle, connection)
     noteNews(handle, connection)
+    if connection.state == .timeWait { noteWaiting(handle) }
+  }
+
+  /// Remembers who has come to TIME-WAIT, in that order; who has left it meanwhile is forgotten from the front.
+  private func noteWaiting(_ handle: TCPHandle) {
+    guard connections.contains(handle), !connections.slots[handle.index].isWaiting else { return }
+    while let first = waiting.first, connections[first]?.state != .timeWait { _ = waiting.removeFirst() }
+    connections.note(handle) { $0.isWaiting = true }
+    waiting.append(handle)
   }
 
   /// Has the application told of what has happened.
   func noteNews(_ handle: TCPHandle, _ connection: TCPConnection) {
     guard connection.hasNews else { return }
     connection.hasNews = false
-    guard connections[handle] != nil, !connections.slots[handle.index].hasNews else { return }
+    guard connections.contains(handle), !connections.slots[handle.index].hasNews else { return }
     connections.note(handle) { $0.hasNews = true }
     news.append(handle)
   }
 
   /// A connection that its peer began is the application's once it is established.
   private func noteProgress(_ handle: TCPHandle, _ connection: TCPConnection) {
-    guard connections[handle] != nil else { return }
-    let slot = connections.slots[handle.index]
-    guard slot.listener >= 0, !slot.isEstablishedOnce, connection.isSynchronized else { return }
+    guard connections.contains(handle), !connections.slots[handle.index].isEstablishedOnce else { return }
+    let listener = connections.slots[handle.index].listener
+    guard listener >= 0, connection.isSynchronized else { return }
     connections.note(handle) { $0.isEstablishedOnce = true }
-    listeners[slot.listener].halfOpen -= 1
-    listeners[slot.listener].ready.append(handle)
+    listeners[listener].halfOpen -= 1
+    listeners[listener].ready.append(handle)
   }
 
   private func listener(at port: UInt16) -> Int? { listeners.firstIndex { $0.isOpen && $0.port == port } }
@@ -201,20 +210,14 @@ extension NetworkStack {
   /// Makes room for one more connection, in place of the one longest in TIME-WAIT if need be.
   func makeRoom(_ now: Instant) -> Bool {
     if connections.count < connections.capacity { return true }
-    var oldest: (end: Instant, handle: TCPHandle)?
-    for (index, slot) in connections.slots.enumerated() {
-      guard let connection = slot.connection, connection.state == .timeWait, let end = connection.endAt,
-        connection.isReleased, end < oldest?.end ?? Instant(nanoseconds: .max)
-      else { continue }
-      oldest = (end, TCPHandle(index: index, generation: slot.generation))
+    while let oldest = waiting.removeFirst() {
+      guard let connection = connections[oldest], connection.state == .timeWait, connection.isReleased else { continue }
+      connection.end(nil)
+      serve(oldest, now)
+      return true
     }
-    guard let oldest else {
-      statistics.overflows += 1
-      return false
-    }
-    connections[oldest.handle]?.end(nil)
-    serve(oldest.handle, now)
-    return true
+    statistics.overflows += 1
+    return false
   }
 
   // MARK: numbers that nobody can guess
@@ -258,33 +261,56 @@ extension NetworkStack {
   private var isFull: Bool { outgoing.isFull || looped.isFull || link?.isFull ?? false }
 
   private func send(_ segment: OutgoingSegment, of connection: TCPConnection, _ now: Instant) {
+    if let link, sendAtOnce(segment, of: connection, by: link, now) { return }
     let source = connection.local.address
     let destination = connection.remote.address
     let length = TCPHeader.byteCount + segment.header.options.byteCount + segment.count
-    guard let hop = route(to: destination) else {
-      statistics.unroutable += 1
-      return
+    send(.tcp, from: source, to: destination, length: length, now) { packet in
+      let start = packet.count
+      segment.header.append(to: &packet)
+      connection.sendQueue.copy(segment.offset, segment.count, to: &packet)
+      TCPHeader.seal(&packet, from: start, source, destination)
     }
-    // Only a frame that goes out at once can leave its payload where it is.
-    var hardware: MACAddress?
-    if link != nil, case .neighbour(let address) = hop { hardware = neighbours.known(address, now) }
-    var parts: FrameParts? = hardware == nil ? nil : FrameParts()
-    scratch.removeAll(keepingCapacity: true)
-    guard
-      begin(
-        &scratch, .tcp, from: source, to: destination, hop, hardware: hardware ?? MACAddress(0), length: length)
-    else { return }
-    let start = scratch.count
-    segment.header.append(to: &scratch)
-    let sum = connection.sendQueue.gather(segment.offset, segment.count, to: &scratch, &parts)
-    TCPHeader.seal(&scratch, from: start, source, destination, length: length, further: sum)
-    guard let link, let parts else {
-      dispatch(scratch, hop, now)
-      return
+  }
+
+  /// Sends a segment of the usual form to a neighbour who is known, its payload left where it is; false if it is another.
+  private func sendAtOnce(
+    _ segment: OutgoingSegment, of connection: TCPConnection, by link: any FrameLink, _ now: Instant
+  ) -> Bool {
+    guard case .v4(let source) = connection.local.address, case .v4(let destination) = connection.remote.address,
+      let hop = route(to: connection.remote.address),
+      case .neighbour(let next) = hop, let hardware = neighbours.known(next, now)
+    else { return false }
+    let options = segment.header.options
+    let isUsual = options.isTimestampsAtMost
+    let headerLength = TCPHeader.byteCount + options.byteCount
+    let length = headerLength + segment.count
+    let start = EthernetHeader.byteCount + IPv4Header.byteCount
+    frame.begin(start + (isUsual ? headerLength : TCPHeader.byteCount))
+    EthernetHeader(destination: hardware, source: configuration.hardwareAddress, type: EthernetHeader.ipv4)
+      .write(to: frame)
+    nextIdentification = nextIdentification &+ 1
+    var header = IPv4Header(source: source, destination: destination, number: .tcp, payloadLength: length)
+    header.identification = nextIdentification
+    header.write(to: frame)
+    var sum = segment.header.write(to: frame, at: start, isUsual ? options.timestamps : nil, length: headerLength)
+    if !isUsual {
+      var bytes: [UInt8] = []
+      options.append(to: &bytes)
+      frame.append(bytes.span)
+      sum.add(bytes.span)
     }
+    sum.add(UInt64(source.bits) << 32 | UInt64(destination.bits))
+    sum.add(UInt32(IPProtocol.tcp.rawValue) << 16 | UInt32(truncatingIfNeeded: length))
+    var parts = FrameParts()
+    let further = connection.sendQueue.gather(segment.offset, segment.count, to: frame, &parts)
+    let inline = frame.count - start - headerLength
+    frame.withSpan(from: start + headerLength) { sum.add($0) }
+    sum.add(inline & 1 == 0 ? further : further.byteSwapped)
+    frame.store(sum.value, at: start + 16)
     statistics.framesSent += 1
-    let frame = scratch
-    link.send(frame.span, parts)
+    frame.withSpan(from: 0) { link.send($0, parts) }
+    return true
   }
 
   private func connectionHasEnded(_ handle: TCPHandle, _ connection: TCPConnection) {
@@ -306,17 +332,19 @@ extension NetworkStack {
 
   /// Has the next poll look at a connection.
   func mark(_ handle: TCPHandle) {
-    guard connections[handle] != nil, !connections.slots[handle.index].isMarked else { return }
+    guard connections.contains(handle), !connections.slots[handle.index].isMarked else { return }
     connections.note(handle) { $0.isMarked = true }
     marked.append(handle)
   }
 
   func serveMarked(_ now: Instant) {
-    let handles = marked
-    marked.removeAll(keepingCapacity: true)
-    for handle in handles where connections[handle] != nil {
+    // Two lists take turns, so that neither is made anew.
+    swap(&marked, &serving)
+    for index in 0..<serving.count where connections.contains(serving[index]) {
+      let handle = serving[index]
       connections.note(handle) { $0.isMarked = false }
       serve(handle, now)
     }
+    serving.removeAll(keepingCapacity: true)
   }
 }

@@ -26,9 +26,12 @@ public final class NetworkStack {
   var nextIdentification: UInt16
 
   // Sockets.
-  var connections: ConnectionTable
+  let connections: ConnectionTable
   var deadlines = DeadlineHeap()
   var marked: [TCPHandle] = []
+  var serving: [TCPHandle] = []
+  /// Connections in TIME-WAIT, the one that is there longest first.
+  var waiting = HandleQueue()
   /// Connections that `nextNews` tells of.
   var news: [TCPHandle] = []
   var listeners: [Listener] = []
@@ -39,7 +42,7 @@ public final class NetworkStack {
   /// Takes frames at once instead of `nextFrame`, and gathers their payload; nil: the stack keeps frames to be taken.
   public var link: (any FrameLink)?
   /// What the frame in the making is built in.
-  var scratch: [UInt8] = []
+  let frame = FrameBuffer(capacity: 2048)
   /// Who sees to it that packets to our ports reach us; nil where everything on the link does.
   public var claims: (any PortClaims)? {
     didSet { claims?.addressChanged(to: ipv4) }

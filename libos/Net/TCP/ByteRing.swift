@@ -82,6 +82,16 @@ struct ByteRing {
     if first < length { packet.append(copying: storage.span.extracting(0..<length - first)) }
   }
 
+  /// Appends a part of the queue to a frame.
+  func copy(_ offset: Int, _ length: Int, to frame: FrameBuffer) {
+    precondition(offset >= 0 && length >= 0 && length <= count - offset)
+    guard length > 0 else { return }
+    let start = (head + offset) & (storage.count - 1)
+    let first = min(length, storage.count - start)
+    frame.append(storage.span.extracting(start..<start + first))
+    if first < length { frame.append(storage.span.extracting(0..<length - first)) }
+  }
+
   /// Gives the memory back; the queue is empty then and stays usable.
   mutating func release() {
     budget.give(storage.count)

@@ -6,7 +6,7 @@
 // a piece without a source stands for bytes of the ring. While everything is in the ring, which is so for most
 // programs, there is no list.
 
-struct SendQueue {
+final class SendQueue {
   private struct Piece {
     let source: (any PayloadSource)?
     var offset: Int
@@ -14,8 +14,10 @@ struct SendQueue {
   }
 
   private var ring: ByteRing
+  /// Room for pieces, of which those from `head` up to `tail` are in use: it is filled again and not made anew.
   private var pieces: [Piece] = []
   private var head = 0
+  private var tail = 0
   /// Bytes in the queue.
   private(set) var count = 0
   /// A stream's numbers are a circle: more than this cannot be on its way.
@@ -29,14 +31,14 @@ struct SendQueue {
   var freeForSources: Int { Self.limit - count }
 
   /// Appends what fits.
-  mutating func append(_ bytes: Span<UInt8>) -> Int {
+  func append(_ bytes: Span<UInt8>) -> Int {
     let taken = ring.append(bytes)
     guard taken > 0 else { return 0 }
-    if !pieces.isEmpty {
-      if pieces[pieces.count - 1].source == nil {
-        pieces[pieces.count - 1].count += taken
+    if head < tail {
+      if pieces[tail - 1].source == nil {
+        pieces[tail - 1].count += taken
       } else {
-        pieces.append(Piece(source: nil, offset: 0, count: taken))
+        append(Piece(source: nil, offset: 0, count: taken))
       }
     }
     count += taken
@@ -44,54 +46,60 @@ struct SendQueue {
   }
 
   /// Notes a part of the application's memory.
-  mutating func append(_ source: any PayloadSource, _ offset: Int, _ length: Int) -> Int {
+  func append(_ source: any PayloadSource, _ offset: Int, _ length: Int) -> Int {
     let taken = min(length, freeForSources)
     guard taken > 0 else { return 0 }
-    if pieces.isEmpty, count > 0 { pieces.append(Piece(source: nil, offset: 0, count: count)) }
-    pieces.append(Piece(source: source, offset: offset, count: taken))
+    if head == tail, count > 0 { append(Piece(source: nil, offset: 0, count: count)) }
+    append(Piece(source: source, offset: offset, count: taken))
     count += taken
     return taken
   }
 
+  private func append(_ piece: Piece) {
+    if tail == pieces.count, head >= 8, head * 2 > tail {
+      pieces.removeSubrange(0..<head)
+      tail -= head
+      head = 0
+    }
+    if tail < pieces.count { pieces[tail] = piece } else { pieces.append(piece) }
+    tail += 1
+  }
+
   /// Drops bytes at the front.
-  mutating func drop(_ length: Int) {
+  func drop(_ length: Int) {
     precondition(length >= 0 && length <= count)
     count -= length
-    guard head < pieces.count else { return ring.drop(length) }
+    guard head < tail else { return ring.drop(length) }
     var left = length
     while left > 0 {
       let part = min(left, pieces[head].count)
       if pieces[head].source == nil { ring.drop(part) } else { pieces[head].offset += part }
       pieces[head].count -= part
       left -= part
-      if pieces[head].count == 0 { dropPiece() }
-    }
-  }
-
-  private mutating func dropPiece() {
-    head += 1
-    if head == pieces.count {
-      pieces.removeAll(keepingCapacity: pieces.count <= 16)
-      head = 0
-    } else if head >= 32, head * 2 > pieces.count {
-      pieces.removeSubrange(0..<head)
-      head = 0
-    } else {
-      // The source is let go at once, not when the list is cut.
-      pieces[head - 1] = Piece(source: nil, offset: 0, count: 0)
+      guard pieces[head].count == 0 else { return }
+      // The source is let go at once.
+      pieces[head] = Piece(source: nil, offset: 0, count: 0)
+      head += 1
+      if head == tail {
+        head = 0
+        tail = 0
+        // A long list was an exception.
+        if pieces.count > 16 { pieces = [] }
+      }
     }
   }
 
   /// Gives all memory back, and lets go of all sources.
-  mutating func release() {
+  func release() {
     ring.release()
     pieces = []
     head = 0
+    tail = 0
     count = 0
   }
 
   /// Gives memory of an empty queue back if it is much.
-  mutating func shrink() { ring.shrink() }
+  func shrink() { ring.shrink() }
 
   // MARK: Segments
 
@@ -103,8 +111,9 @@ struct SendQueue {
   ///   - length: Its bytes.
   ///   - inlineLimit: Bytes of our own that a frame takes beside as many parts as there can be; with more of them one part
   ///     less is left.
+  /// - Returns: How many bytes; not more than `length`.
   func cut(_ offset: Int, _ length: Int, inlineLimit: Int) -> Int {
-    guard head < pieces.count, length > 0 else { return length }
+    guard head < tail, length > 0 else { return length }
     var skip = offset
     var index = head
     while skip >= pieces[index].count {
@@ -114,7 +123,7 @@ struct SendQueue {
     var taken = 0
     var parts = 0
     var limit = FrameParts.limit
-    while taken < length, index < pieces.count {
+    while taken < length, index < tail {
       var part = min(length - taken, pieces[index].count - skip)
       if let source = pieces[index].source {
         var at = pieces[index].offset + skip
@@ -138,18 +147,44 @@ struct SendQueue {
     return taken
   }
 
-  /// Walks through a part: bytes of our own are appended to the packet, and so are those of sources if there is no list of
-  /// parts to note them in.
+  /// Copies a part to the end of a packet.
+  func copy(_ offset: Int, _ length: Int, to packet: inout [UInt8]) {
+    forEach(offset, length) { source, at, count in
+      if let source { source.copy(at, count, to: &packet) } else { ring.copy(at, count, to: &packet) }
+    }
+  }
+
+  /// Appends bytes of our own to a frame, and notes where those of sources lie; `cut` said that they fit.
   ///
   /// - Returns: The sum of what was noted and not appended, as if it began at an even place.
-  func gather(_ offset: Int, _ length: Int, to packet: inout [UInt8], _ parts: inout FrameParts?) -> UInt16 {
+  func gather(_ offset: Int, _ length: Int, to frame: FrameBuffer, _ parts: inout FrameParts) -> UInt16 {
     guard length > 0 else { return 0 }
-    guard head < pieces.count else {
-      ring.copy(offset, length, to: &packet)
+    guard head < tail else {
+      ring.copy(offset, length, to: frame)
       return 0
     }
     var sum = Checksum()
     var isOdd = false
+    forEach(offset, length) { source, at, count in
+      guard let source else { return ring.copy(at, count, to: frame) }
+      let word = source.sum(at, count)
+      sum.add(isOdd ? word.byteSwapped : word)
+      if count & 1 == 1 { isOdd.toggle() }
+      var place = at
+      while place < at + count, let run = source.run(place, at + count - place) {
+        parts.append(run)
+        place += run.count
+      }
+    }
+    return sum.folded
+  }
+
+  /// Calls `body` with the pieces of a part: source or nil for the ring, offset in it, count.
+  @inline(__always) private func forEach(
+    _ offset: Int, _ length: Int, _ body: ((any PayloadSource)?, Int, Int) -> Void
+  ) {
+    guard length > 0 else { return }
+    guard head < tail else { return body(nil, offset, length) }
     var skip = offset
     var index = head
     var ringOffset = 0
@@ -162,27 +197,14 @@ struct SendQueue {
     while left > 0 {
       let part = min(left, pieces[index].count - skip)
       if let source = pieces[index].source {
-        let start = pieces[index].offset + skip
-        if parts != nil {
-          let word = source.sum(start, part)
-          sum.add(isOdd ? word.byteSwapped : word)
-          if part & 1 == 1 { isOdd.toggle() }
-          var at = start
-          while at < start + part, let run = source.run(at, start + part - at) {
-            parts?.append(run)
-            at += run.count
-          }
-        } else {
-          source.copy(start, part, to: &packet)
-        }
+        body(source, pieces[index].offset + skip, part)
       } else {
-        ring.copy(ringOffset + skip, part, to: &packet)
+        body(nil, ringOffset + skip, part)
         ringOffset += pieces[index].count
       }
       left -= part
       skip = 0
       index += 1
     }
-    return sum.folded
   }
 }

@@ -75,7 +75,10 @@ extension TCPConnection {
     sendQueue.drop(bytes)
     dataStart += bytes
     sendQueue.shrink()
-    hasNews = true
+    if tellsProgress {
+      tellsProgress = false
+      hasNews = true
+    }
     sendUnacknowledged = acknowledgement
     selected.remove(before: acknowledgement)
     retransmissions = 0

@@ -110,9 +110,9 @@ extension TCPConnection {
   }
 
   /// The ranges to tell, the one that changed last first (RFC 2018, 4).
-  var selectionsToTell: [SequenceRange] {
+  var selectionsToTell: SequenceBlocks {
     guard hasSelective, !outOfOrder.isEmpty else { return [] }
-    var told: [SequenceRange] = []
+    var told = SequenceBlocks()
     for number in recent {
       if let range = outOfOrder.range(holding: number), !told.contains(range) { told.append(range) }
     }

@@ -11,7 +11,8 @@ extension TCPConnection {
     guard hasSelective, !header.options.selective.isEmpty else { return false }
     let before = selected.total
     let floor = SequenceNumber.later(sendUnacknowledged, header.acknowledgement)
-    for range in header.options.selective {
+    for index in 0..<header.options.selective.count {
+      let range = header.options.selective[index]
       // A block below the acknowledgement tells of a duplicate (RFC 2883) or is nonsense, as is one beyond what was sent.
       // All are measured from one place: comparing in a circle is not transitive.
       let start = range.start - floor

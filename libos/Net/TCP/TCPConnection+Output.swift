@@ -22,7 +22,13 @@ extension TCPConnection {
     }
     // Only an acknowledgement without data counts as a duplicate.
     if unmergedAcknowledgements > 0 { return plain(.ack, sendNext, now) }
-    return retransmission(now) ?? newData(now) ?? probe(now) ?? acknowledgement(now)
+    guard loss != .open || mustAcknowledge || mustProbe || mustProbeAlive || unsent > 0 || owesFinish else {
+      return nil
+    }
+    if loss != .open, let segment = retransmission(now) { return segment }
+    if unsent > 0 || owesFinish, let segment = newData(now) { return segment }
+    if mustProbe || mustProbeAlive, let segment = probe(now) { return segment }
+    return acknowledgement(now)
   }
 
   // MARK: kinds of segments
@@ -36,7 +42,7 @@ extension TCPConnection {
       header.options.timestamps = TCPTimestamps(value: timestamp(now), echo: flags.has(.ack) ? recentTimestamp : 0)
     }
     if flags.has(.ack), !flags.has(.rst), !flags.has(.syn) {
-      header.options.selective = selectionsToTell
+      if !outOfOrder.isEmpty { header.options.selective = selectionsToTell }
       lastAcknowledgementSent = receiveNext
       unmergedAcknowledgements = max(0, unmergedAcknowledgements - 1)
       mustAcknowledge = unmergedAcknowledgements > 0
@@ -85,6 +91,7 @@ extension TCPConnection {
 
   /// How much data a segment has room for, beside the options that it will have.
   private var room: Int {
+    if outOfOrder.isEmpty { return segmentSize }
     let blocks = min(hasTimestamps ? 3 : 4, selectionsToTell.count)
     return max(1, segmentSize - (blocks == 0 ? 0 : 4 + 8 * blocks))
   }

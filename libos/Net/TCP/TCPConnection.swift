@@ -38,6 +38,8 @@ public final class TCPConnection {
   var handle: TCPHandle?
   /// Whether something has happened that the application may want to know.
   var hasNews = false
+  /// Whether an acknowledgement is such a thing.
+  var tellsProgress = false
   /// Whether the application has let go of it: nobody reads any more.
   var isReleased = false
 
@@ -61,7 +63,7 @@ public final class TCPConnection {
   /// SND.WL1 and SND.WL2: the segment that set the window last.
   var windowSequence = SequenceNumber(0)
   var windowAcknowledgement = SequenceNumber(0)
-  var sendQueue: SendQueue
+  let sendQueue: SendQueue
   /// The sequence number of the ring's first byte.
   var dataStart: SequenceNumber
   var isFinishAsked = false

@@ -25,11 +25,16 @@ struct EthernetHeader: Equatable {
     type = frame.big16(12)
   }
 
+  /// Writes the header at the beginning of a frame.
+  @inline(__always) func write(to frame: FrameBuffer) {
+    frame.store(destination.bits << 16 | source.bits >> 32, at: 0)
+    frame.store(UInt32(truncatingIfNeeded: source.bits), at: 8)
+    frame.store(type, at: 12)
+  }
+
   func append(to packet: inout [UInt8]) {
-    packet.append(header: Self.byteCount) { header in
-      header.store(destination.bits << 16 | source.bits >> 32, at: 0)
-      header.store(UInt32(truncatingIfNeeded: source.bits), at: 8)
-      header.store(type, at: 12)
-    }
+    destination.append(to: &packet)
+    source.append(to: &packet)
+    packet.append16(type)
   }
 }

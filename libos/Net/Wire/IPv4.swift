@@ -35,7 +35,15 @@ struct IPv4Header: Equatable {
     let total = Int(packet.big16(2))
     guard headerLength >= Self.byteCount, total >= headerLength else { throw .badLength }
     guard total <= packet.count else { throw .truncated }
-    guard Checksum.of(packet.extracting(0..<headerLength)) == 0 else { throw .badChecksum }
+    if headerLength == Self.byteCount {
+      var sum = Checksum()
+      sum.add(packet.word(0, as: UInt64.self))
+      sum.add(packet.word(8, as: UInt64.self))
+      sum.add(packet.word(16, as: UInt32.self))
+      guard sum.value == 0 else { throw .badChecksum }
+    } else {
+      guard Checksum.of(packet.extracting(0..<headerLength)) == 0 else { throw .badChecksum }
+    }
     identification = packet.big16(4)
     let fragment = packet.big16(6)
     mayNotFragment = fragment & 0x4000 != 0
@@ -53,6 +61,21 @@ struct IPv4Header: Equatable {
   var isFragment: Bool { hasMoreFragments || fragmentOffset != 0 }
   var payload: Range<Int> { headerLength..<headerLength + payloadLength }
 
+  /// Writes the header of a whole packet behind that of Ethernet.
+  @inline(__always) func write(to frame: FrameBuffer) {
+    let first = 0x4500_0000 | UInt32(truncatingIfNeeded: Self.byteCount + payloadLength)
+    let second = UInt32(identification) << 16 | (mayNotFragment ? 0x4000 : 0)
+    let third = UInt32(hopLimit) << 24 | UInt32(number.rawValue) << 16
+    var sum = Checksum()
+    sum.add(UInt64(first) << 32 | UInt64(second))
+    sum.add(third)
+    sum.add(UInt64(source.bits) << 32 | UInt64(destination.bits))
+    let at = EthernetHeader.byteCount
+    frame.store(UInt64(first) << 32 | UInt64(second), at: at)
+    frame.store(third | UInt32(sum.value), at: at + 8)
+    frame.store(UInt64(source.bits) << 32 | UInt64(destination.bits), at: at + 12)
+  }
+
   func append(to packet: inout [UInt8]) {
     var sum = Checksum()
     let length = UInt16(truncatingIfNeeded: Self.byteCount + payloadLength)
@@ -67,12 +90,13 @@ struct IPv4Header: Equatable {
     sum.add(life)
     sum.add(source.bits)
     sum.add(destination.bits)
-    packet.append(header: Self.byteCount) { header in
-      header.store(0x4500_0000 | UInt32(length), at: 0)
-      header.store(UInt32(identification) << 16 | UInt32(fragment), at: 4)
-      header.store(UInt32(life) << 16 | UInt32(sum.value), at: 8)
-      header.store(source.bits, at: 12)
-      header.store(destination.bits, at: 16)
-    }
+    packet.append16(0x4500)
+    packet.append16(length)
+    packet.append16(identification)
+    packet.append16(fragment)
+    packet.append16(life)
+    packet.append16(sum.value)
+    packet.append32(source.bits)
+    packet.append32(destination.bits)
   }
 }

@@ -34,14 +34,6 @@ extension [UInt8] {
     append32(UInt32(value & 0xffff_ffff))
   }
 
-  /// Appends a header of up to 64 bytes, which `write` puts into zeros.
-  @inline(__always) mutating func append(header count: Int, _ write: (inout MutableSpan<UInt8>) -> Void) {
-    var header = InlineArray<64, UInt8>(repeating: 0)
-    var span = header.mutableSpan
-    write(&span)
-    append(copying: header.span.extracting(0..<count))
-  }
-
   mutating func append(_ bytes: Span<UInt8>) { append(copying: bytes) }
 
   mutating func append(zeros count: Int) {
@@ -51,4 +43,5 @@ extension [UInt8] {
   mutating func set16(_ value: UInt16, at offset: Int) {
     self[offset] = UInt8(value >> 8)
     self[offset + 1] = UInt8(value & 0xff)
-  }}
+  }
+}

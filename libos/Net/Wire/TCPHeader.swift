@@ -61,38 +61,53 @@ struct TCPHeader: Equatable {
 
   /// Appends header and options; the payload comes behind it, then `seal`.
   func append(to packet: inout [UInt8]) {
-    let length = Self.byteCount + options.byteCount
-    let count = options.isTimestampsAtMost ? length : Self.byteCount
-    packet.append(header: count) { header in
-      header.store(UInt32(sourcePort) << 16 | UInt32(destinationPort), at: 0)
-      header.store(sequence.rawValue, at: 4)
-      header.store(acknowledgement.rawValue, at: 8)
-      header.store(
-        UInt32(length / 4) << 28 | UInt32(flags.rawValue) << 16 | UInt32(window), at: 12)
-      guard count > Self.byteCount, let timestamps = options.timestamps else { return }
-      header.store(0x0101_080a as UInt32, at: 20)
-      header.store(timestamps.value, at: 24)
-      header.store(timestamps.echo, at: 28)
+    packet.append16(sourcePort)
+    packet.append16(destinationPort)
+    packet.append32(sequence.rawValue)
+    packet.append32(acknowledgement.rawValue)
+    packet.append(UInt8(truncatingIfNeeded: (Self.byteCount + options.byteCount) / 4) << 4)
+    packet.append(flags.rawValue)
+    packet.append16(window)
+    packet.append32(0)
+    options.append(to: &packet)
+  }
+
+  /// Writes the header into a frame, with timestamps as its only options, or none.
+  ///
+  /// - Parameters:
+  ///   - frame: The frame.
+  ///   - at: Where the segment begins there.
+  ///   - timestamps: The timestamps, if they are written here.
+  ///   - length: How long the header is with all its options.
+  /// - Returns: The sum of what was written, without the checksum's field.
+  @inline(__always) func write(
+    to frame: FrameBuffer, at: Int, _ timestamps: TCPTimestamps?, length: Int
+  ) -> Checksum {
+    let ports = UInt32(sourcePort) << 16 | UInt32(destinationPort)
+    let first = UInt64(ports) << 32 | UInt64(sequence.rawValue)
+    let second =
+      UInt64(acknowledgement.rawValue) << 32
+      | UInt64(UInt32(truncatingIfNeeded: length / 4) << 28 | UInt32(flags.rawValue) << 16 | UInt32(window))
+    var sum = Checksum()
+    sum.add(first)
+    sum.add(second)
+    frame.store(first, at: at)
+    frame.store(second, at: at + 8)
+    frame.store(0 as UInt32, at: at + 16)
+    if let timestamps {
+      let third = 0x0101_080a as UInt32
+      let fourth = UInt64(timestamps.value) << 32 | UInt64(timestamps.echo)
+      sum.add(third)
+      sum.add(fourth)
+      frame.store(third, at: at + 20)
+      frame.store(fourth, at: at + 24)
     }
-    if count < length { options.append(to: &packet) }
+    return sum
   }
 
   /// Puts the checksum into the segment that begins at `start` and goes to the packet's end.
   static func seal(_ packet: inout [UInt8], from start: Int, _ source: IPAddress, _ destination: IPAddress) {
-    seal(&packet, from: start, source, destination, length: packet.count - start, further: 0)
-  }
-
-  /// Puts the checksum into a segment of `length` bytes that begins at `start`, of which those behind the packet's end
-  /// have the sum `further`.
-  static func seal(
-    _ packet: inout [UInt8], from start: Int, _ source: IPAddress, _ destination: IPAddress, length: Int,
-    further: UInt16
-  ) {
-    var sum = Checksum()
-    sum.addPseudoHeader(source, destination, .tcp, length: length)
-    let count = packet.count - start
-    sum.add(packet.span.extracting(start..<packet.count))
-    sum.add(count & 1 == 0 ? further : further.byteSwapped)
-    packet.set16(sum.value, at: start + 16)
+    let sum = Checksum.transport(source, destination, .tcp, packet.span.extracting(start..<packet.count))
+    packet.set16(sum, at: start + 16)
   }
 }

@@ -13,7 +13,7 @@ struct TCPOptions: Equatable {
   var windowScale: UInt8?
   var isSelectivePermitted = false
   /// What the peer has beyond its acknowledgement (RFC 2018, 3); at most four.
-  var selective: [SequenceRange] = []
+  var selective = SequenceBlocks()
   var timestamps: TCPTimestamps?
 
   init() {}
@@ -53,7 +53,7 @@ struct TCPOptions: Equatable {
     case (3, 1): windowScale = min(14, value[0])
     case (4, 0): isSelectivePermitted = true
     case (5, 8), (5, 16), (5, 24), (5, 32):
-      selective.removeAll()
+      selective = []
       for block in 0..<value.count / 8 {
         selective.append(
           SequenceRange(SequenceNumber(value.big32(block * 8)), SequenceNumber(value.big32(block * 8 + 4))))
@@ -81,9 +81,9 @@ struct TCPOptions: Equatable {
       // Three blocks fit beside timestamps, four without them.
       let count = min(selective.count, timestamps == nil ? 4 : 3)
       packet.append32(0x0101_0500 | UInt32(2 + 8 * count))
-      for range in selective.prefix(count) {
-        packet.append32(range.start.rawValue)
-        packet.append32(range.end.rawValue)
+      for index in 0..<count {
+        packet.append32(selective[index].start.rawValue)
+        packet.append32(selective[index].end.rawValue)
       }
     }
     packet.append(zeros: (4 - (packet.count - start) % 4) % 4)

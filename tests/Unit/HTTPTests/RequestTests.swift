@@ -81,8 +81,11 @@ struct Seeded {
     #expect(reading("GET /\(long) HTTP/1.1\nHost: x\n\n") == .refused(.uriTooLong))
     #expect(reading("GET /\(long)") == .refused(.uriTooLong))
     #expect(reading("GET / HTTP/1.1\nHost: x\nA: \(long)\nB: \(long)\n\n") == .refused(.fieldsTooLarge))
-    #expect(reading("GET / HTTP/1.1\nHost: x\n" + String(repeating: "A: b\n", count: 101) + "\n") == .refused(.fieldsTooLarge))
-    #expect(reading("GET / HTTP/1.1\nHost: x\n" + String(repeating: "A: b\n", count: 90) + "\n") != .refused(.fieldsTooLarge))
+    #expect(
+      reading("GET / HTTP/1.1\nHost: x\n" + String(repeating: "A: b\n", count: 101) + "\n") == .refused(.fieldsTooLarge)
+    )
+    #expect(
+      reading("GET / HTTP/1.1\nHost: x\n" + String(repeating: "A: b\n", count: 90) + "\n") != .refused(.fieldsTooLarge))
   }
 
   @Test func methodsAreTold() {
@@ -113,8 +116,10 @@ struct Seeded {
   /// Changed anywhere, a request is read to an end inside of its bytes, or refused, or has to go on; nothing traps.
   @Test func changedRequestsDoNoHarm() {
     let words = [
-      "GET", "HEAD", " ", "/", "..", "%2e", "%", "HTTP/1.1", "\r\n", "\r", "\n", "Host", ":", "x", "Content-Length", "7",
-      "Range", "bytes=", "-", ",", "\"", "W/", "If-Range", "Transfer-Encoding", "chunked", "\u{0}", "\u{ff}", "gzip;q=0",
+      "GET", "HEAD", " ", "/", "..", "%2e", "%", "HTTP/1.1", "\r\n", "\r", "\n", "Host", ":", "x", "Content-Length",
+      "7",
+      "Range", "bytes=", "-", ",", "\"", "W/", "If-Range", "Transfer-Encoding", "chunked", "\u{0}", "\u{ff}",
+      "gzip;q=0",
       "Accept-Encoding", "If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT", "*",
     ]
     let good = wire("GET /a HTTP/1.1\nHost: x\nRange: bytes=1-2,-3\nIf-Range: \"t\"\nIf-None-Match: W/\"t\", *\n\n")
@@ -125,7 +130,8 @@ struct Seeded {
       var bytes = random.below(3) == 0 ? [] : good
       for _ in 0..<1 + random.below(12) {
         switch random.below(4) {
-        case 0: bytes.insert(contentsOf: Array(words[random.below(words.count)].utf8), at: random.below(bytes.count + 1))
+        case 0:
+          bytes.insert(contentsOf: Array(words[random.below(words.count)].utf8), at: random.below(bytes.count + 1))
         case 1 where !bytes.isEmpty: bytes[random.below(bytes.count)] = UInt8(random.below(256))
         case 2 where !bytes.isEmpty: bytes.remove(at: random.below(bytes.count))
         default: bytes += Array(words[random.below(words.count)].utf8)

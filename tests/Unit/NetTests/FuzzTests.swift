@@ -130,9 +130,10 @@ import Testing
           $0.flags = TCPFlags(rawValue: UInt8(random.below(64) & (random.percent(95) ? ~4 : ~0)))
           $0.window = UInt16(random.below(65_536))
           if random.percent(20) {
-            $0.options.selective = (0..<1 + random.below(4)).map { _ in
-              SequenceRange(Script.ours + random.below(6000), Script.ours + random.below(6000))
-            }
+            $0.options.selective = SequenceBlocks(
+              (0..<1 + random.below(4)).map { _ in
+                SequenceRange(Script.ours + random.below(6000), Script.ours + random.below(6000))
+              })
           }
         }
         if random.percent(30) { script.write(random.below(3000)) }

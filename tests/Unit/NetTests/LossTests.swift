@@ -15,7 +15,7 @@ import Testing
   /// The peer reports ranges beyond its acknowledgement.
   private func reports(_ script: Script, _ acknowledgement: Int, _ ranges: [(Int, Int)]) {
     script.gets("A 1 \(acknowledgement) 0") {
-      $0.options.selective = ranges.map { SequenceRange(Script.ours + $0.0, Script.ours + $0.1) }
+      $0.options.selective = SequenceBlocks(ranges.map { SequenceRange(Script.ours + $0.0, Script.ours + $0.1) })
     }
   }
 
@@ -205,7 +205,7 @@ import Testing
       script.gets("A \(place) 1 1000")
       let segments = script.segments
       #expect(segments.map(Script.text) == ["A 1 1 0"])
-      told.append(segments.flatMap { $0.header.options.selective.map { $0.start - Script.theirs } })
+      told.append(segments.flatMap { $0.header.options.selective.ranges.map { $0.start - Script.theirs } })
     }
     // The range that changed last comes first (RFC 2018, 4).
     #expect(told == [[2001], [4001, 2001], [6001, 4001, 2001]])
