@@ -10,8 +10,8 @@ struct Apus: ParsableCommand {
     commandName: "apus",
     abstract: "Runs unmodified Linux programs on the Apus exokernel.",
     subcommands: [
-      Run.self, ListMachines.self, StopMachine.self, ShowLogs.self, MapCommand.self, TopCommand.self, TraceCommand.self,
-      FilterCommand.self, DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
+      Run.self, Serve.self, ListMachines.self, StopMachine.self, ShowLogs.self, MapCommand.self, TopCommand.self,
+      TraceCommand.self, FilterCommand.self, DebugCommand.self, AddressCommand.self, Compat.self, Test.self,
       Doctor.self, Bench.self, Demo.self, BPFCommand.self, New.self, DiskCommand.self,
     ])
 

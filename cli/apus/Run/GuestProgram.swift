@@ -85,7 +85,7 @@ struct GuestProgram {
       if let workdir { tree.addDirectory(Self.absolute(workdir)) }
     } else {
       try tree.addTree(root, limit: limit.bytes)
-      tree.addSkeleton(withAccounts: false)
+      if !isBare { tree.addSkeleton(withAccounts: false) }
       if let first = tree.skipped.first {
         let others = tree.skipped.count - 1
         Diagnostics.say(
