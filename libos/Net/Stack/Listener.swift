@@ -9,6 +9,7 @@ public struct ListenerHandle: Equatable, Sendable {
 
 struct Listener {
   var port: UInt16
+  var scope: AddressScope
   var isOpen: Bool
   var generation: UInt32
   var configuration: TCPConfiguration

@@ -24,18 +24,22 @@ extension NetworkStack {
   ///
   /// - Parameters:
   ///   - port: The port.
+  ///   - scope: On which of our addresses.
   ///   - backlog: How many connections may wait for `accept`.
   ///   - halfOpenLimit: How many may be half open before SYNs are answered with cookies.
   ///   - tcp: How its connections behave; the stack's defaults unless said.
   /// - Returns: The listener's name.
   /// - Throws: `inUse`.
   public func listen(
-    port: UInt16, backlog: Int = 128, halfOpenLimit: Int = 256, with tcp: TCPConfiguration? = nil
+    port: UInt16, scope: AddressScope = .all, backlog: Int = 128, halfOpenLimit: Int = 256,
+    with tcp: TCPConfiguration? = nil
   ) throws(TCPError) -> ListenerHandle {
-    if port == 0 || listeners.contains(where: { $0.isOpen && $0.port == port }) { throw .inUse }
+    if port == 0 || listeners.contains(where: { $0.isOpen && $0.port == port && $0.scope == scope }) {
+      throw .inUse
+    }
     guard claim(PortClaim(.tcp, port)) else { throw .inUse }
     let new = Listener(
-      port: port, isOpen: true, generation: UInt32(truncatingIfNeeded: random.next()),
+      port: port, scope: scope, isOpen: true, generation: UInt32(truncatingIfNeeded: random.next()),
       configuration: tcp ?? configuration.tcp, backlog: backlog, halfOpenLimit: halfOpenLimit)
     // A closed listener's place is taken again once none of its connections is half open.
     if let index = listeners.firstIndex(where: { !$0.isOpen && $0.halfOpen == 0 }) {
@@ -87,15 +91,17 @@ extension NetworkStack {
   /// - Parameters:
   ///   - remote: To whom.
   ///   - localPort: From which port; 0 for one that nobody can guess.
+  ///   - source: From which of our addresses, if not the one that fits.
   ///   - tcp: How the connection behaves; the stack's defaults unless said.
   ///   - now: The time.
   /// - Returns: The connection's name; whether it comes to be, its status will tell.
   /// - Throws: `unreachable` without a route, `inUse`, `exhausted`.
   public func connect(
-    to remote: Endpoint, localPort: UInt16 = 0, with tcp: TCPConfiguration? = nil, _ now: Instant
+    to remote: Endpoint, localPort: UInt16 = 0, from source: IPAddress? = nil, with tcp: TCPConfiguration? = nil,
+    _ now: Instant
   ) throws(TCPError) -> TCPHandle {
     guard remote.port != 0, remote.address.isUnicast, route(to: remote.address) != nil,
-      let source = source(for: remote.address)
+      let source = source ?? self.source(for: remote.address)
     else { throw .unreachable }
     guard makeRoom(now) else { throw .exhausted }
     let port = localPort == 0 ? freePort(source, remote) : localPort
@@ -212,6 +218,57 @@ extension NetworkStack {
     let taken = try connection.read(limit, into: &bytes)
     if connection.mustAcknowledge { mark(handle) }
     return taken
+  }
+
+  /// Looks at bytes that have come, and leaves them.
+  ///
+  /// - Parameters:
+  ///   - handle: The connection.
+  ///   - limit: How many bytes at most.
+  ///   - bytes: What they are appended to.
+  /// - Returns: As `read` does.
+  /// - Throws: As `read` does.
+  public func peek(_ handle: TCPHandle, _ limit: Int, into bytes: inout [UInt8]) throws(TCPError) -> Int? {
+    let connection = try connection(handle)
+    let count = min(limit, connection.readable)
+    guard count > 0 else { return try connection.read(0, into: &bytes) }
+    connection.receiveRing.copy(0, count, to: &bytes)
+    return count
+  }
+
+  /// Changes how a connection behaves from now on; the sizes of its buffers stay.
+  ///
+  /// - Parameters:
+  ///   - handle: The connection.
+  ///   - now: The time.
+  ///   - change: Changes its own copy of the configuration.
+  public func adjust(_ handle: TCPHandle, _ now: Instant, _ change: (inout TCPConfiguration) -> Void) {
+    guard let connection = connections[handle] else { return }
+    change(&connection.configuration)
+    connection.keepAliveChanged(now)
+    mark(handle)
+  }
+
+  /// Whether every connection that was let go of has sent all that it had, and its peer has said so.
+  public var isSettled: Bool {
+    !connections.slots.contains { slot in
+      guard let connection = slot.connection, connection.isReleased else { return false }
+      switch connection.state {
+      case .closed, .finWait2, .timeWait: return false
+      case .synSent, .synReceived, .established, .finWait1, .closeWait, .closing, .lastAck: return true
+      }
+    }
+  }
+
+  /// Whether a connection of ours has a local port, those in TIME-WAIT among them.
+  public func hasConnection(at port: UInt16) -> Bool {
+    connections.slots.contains { $0.connection?.local.port == port && $0.isListed }
+  }
+
+  /// Whether a listener has a connection to give.
+  public func hasConnection(_ handle: ListenerHandle) -> Bool {
+    guard let index = index(of: handle) else { return false }
+    return listeners[index].ready.contains { connections[$0] != nil }
   }
 
   /// What a connection is ready for.

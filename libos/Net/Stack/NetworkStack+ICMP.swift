@@ -40,7 +40,12 @@ extension NetworkStack {
       guard let quoted = quotedSegment(data) else { return }
       pathWasTooSmall(quoted, Int(limit), overhead: IPv4Header.byteCount + TCPHeader.byteCount, now)
     case .unreachable(let code):
-      guard let quoted = quotedSegment(data) else { return }
+      guard let quoted = quotedSegment(data) else {
+        if code == ICMPv4Message.portUnreachable, let ends = quotedDatagram(data) {
+          datagramWasRefused(ends.local, ends.remote)
+        }
+        return
+      }
       destinationIsUnreachable(quoted, isRefusal: code == 2 || code == 3, now)
     case .timeExceeded: break
     }
@@ -57,6 +62,19 @@ extension NetworkStack {
     return (
       Endpoint(.v4(IPv4Address(data.big32(12))), data.big16(length)),
       Endpoint(.v4(IPv4Address(data.big32(16))), data.big16(length + 2)), SequenceNumber(data.big32(length + 4))
+    )
+  }
+
+  /// The ends of a datagram of ours that an error quotes.
+  private func quotedDatagram(_ data: Span<UInt8>) -> (local: Endpoint, remote: Endpoint)? {
+    guard data.count >= IPv4Header.byteCount + 4, data[0] >> 4 == 4, data[9] == IPProtocol.udp.rawValue else {
+      return nil
+    }
+    let length = Int(data[0] & 0xf) * 4
+    guard length >= IPv4Header.byteCount, data.count >= length + 4 else { return nil }
+    return (
+      Endpoint(.v4(IPv4Address(data.big32(12))), data.big16(length)),
+      Endpoint(.v4(IPv4Address(data.big32(16))), data.big16(length + 2))
     )
   }
 

@@ -2,10 +2,10 @@
 // NetworkStack+IPv6.swift: IPv6 packets: for whom they are, where they go, from which address.
 
 extension NetworkStack {
-  func receiveVersion6(_ packet: Span<UInt8>, _ now: Instant) {
+  func receiveVersion6(_ packet: Span<UInt8>, isLooped: Bool, _ now: Instant) {
     let header: IPv6Header
     do throws(WireError) { header = try IPv6Header(parsing: packet) } catch { return count(error) }
-    guard isOurs(header.destination) else {
+    guard isOurs(header.destination), isLooped || !header.destination.isLoopback && !header.source.isLoopback else {
       statistics.foreign += 1
       return
     }
@@ -16,11 +16,12 @@ extension NetworkStack {
     let payload = packet.extracting(header.payload)
     let source = IPAddress.v6(header.source)
     let destination = IPAddress.v6(header.destination)
+    copyToRaw(header.number, from: source, to: destination, hopLimit: header.hopLimit, payload, payloadOffset: 0)
     switch header.number {
     case .icmpv6: receiveICMPv6(payload, header, now)
     case .tcp where header.destination.isUnicast: receiveTCP(payload, from: source, to: destination, now)
     case .udp:
-      if !receiveUDP(payload, from: source, to: destination) { refuse(packet, header, now) }
+      if !receiveUDP(payload, from: source, to: destination, hopLimit: header.hopLimit) { refuse(packet, header, now) }
     default: statistics.unwanted += 1
     }
   }
@@ -96,7 +97,12 @@ extension NetworkStack {
       pathWasTooSmall(
         quoted, max(1280, Int(limit)), overhead: IPv6Header.byteCount + TCPHeader.byteCount, now)
     case .unreachable(let code):
-      guard let quoted = quotedVersion6(data) else { return }
+      guard let quoted = quotedVersion6(data) else {
+        if code == ICMPv6Message.portUnreachable, let ends = quotedDatagram(version6: data) {
+          datagramWasRefused(ends.local, ends.remote)
+        }
+        return
+      }
       destinationIsUnreachable(quoted, isRefusal: code == ICMPv6Message.portUnreachable, now)
     case .timeExceeded, .parameterProblem: break
     case .routerSolicitation, .routerAdvertisement, .neighbourSolicitation, .neighbourAdvertisement:
@@ -107,6 +113,16 @@ extension NetworkStack {
       }
       discover(message, header, now)
     }
+  }
+
+  /// The ends of a datagram of ours that an error quotes.
+  private func quotedDatagram(version6 data: Span<UInt8>) -> (local: Endpoint, remote: Endpoint)? {
+    guard data.count >= IPv6Header.byteCount + 4, data[0] >> 4 == 6, data[6] == IPProtocol.udp.rawValue else {
+      return nil
+    }
+    return (
+      Endpoint(.v6(IPv6Address(data, at: 8)), data.big16(40)), Endpoint(.v6(IPv6Address(data, at: 24)), data.big16(42))
+    )
   }
 
   private func quotedVersion6(_ data: Span<UInt8>) -> (local: Endpoint, remote: Endpoint, sequence: SequenceNumber)? {

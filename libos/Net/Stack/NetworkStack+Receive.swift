@@ -20,8 +20,8 @@ extension NetworkStack {
     let packet = frame.extracting(EthernetHeader.byteCount..<frame.count)
     switch header.type {
     case EthernetHeader.arp: receiveARP(packet, now)
-    case EthernetHeader.ipv4 where packet.count > 0 && packet[0] >> 4 == 4: receiveVersion4(packet, now)
-    case EthernetHeader.ipv6 where packet.count > 0 && packet[0] >> 4 == 6: receiveVersion6(packet, now)
+    case EthernetHeader.ipv4 where packet.count > 0 && packet[0] >> 4 == 4: receiveVersion4(packet, isLooped: false, now)
+    case EthernetHeader.ipv6 where packet.count > 0 && packet[0] >> 4 == 6: receiveVersion6(packet, isLooped: false, now)
     case EthernetHeader.ipv4, EthernetHeader.ipv6: statistics.malformed += 1
     default: statistics.unwanted += 1
     }
@@ -40,7 +40,11 @@ extension NetworkStack {
   /// A packet that went out to ourselves.
   func receivePacket(_ packet: Span<UInt8>, _ now: Instant) {
     guard packet.count > 0 else { return }
-    if packet[0] >> 4 == 4 { receiveVersion4(packet, now) } else { receiveVersion6(packet, now) }
+    if packet[0] >> 4 == 4 {
+      receiveVersion4(packet, isLooped: true, now)
+    } else {
+      receiveVersion6(packet, isLooped: true, now)
+    }
   }
 
   /// Counts what was wrong with a packet.
@@ -52,10 +56,12 @@ extension NetworkStack {
     }
   }
 
-  private func receiveVersion4(_ packet: Span<UInt8>, _ now: Instant) {
+  private func receiveVersion4(_ packet: Span<UInt8>, isLooped: Bool, _ now: Instant) {
     let header: IPv4Header
     do throws(WireError) { header = try IPv4Header(parsing: packet) } catch { return count(error) }
-    guard isOurs(header.destination, header.number) else {
+    // What is for the loopback or from it never comes over a link (RFC 1122, 3.2.1.3).
+    let isStray = !isLooped && (header.destination.isLoopback || header.source.isLoopback)
+    guard !isStray, isOurs(header.destination, header.number) else {
       statistics.foreign += 1
       return
     }
@@ -85,14 +91,18 @@ extension NetworkStack {
   private func deliver(_ header: IPv4Header, _ payload: Span<UInt8>, _ packet: Span<UInt8>, _ now: Instant) {
     let source = IPAddress.v4(header.source)
     let destination = IPAddress.v4(header.destination)
+    let wasCopied = copyToRaw(
+      header.number, from: source, to: destination, hopLimit: header.hopLimit, packet,
+      payloadOffset: min(header.headerLength, packet.count))
     let isToUs = header.destination == ipv4?.address || header.destination.isLoopback
     switch header.number {
     case .tcp: if isToUs { receiveTCP(payload, from: source, to: destination, now) } else { statistics.unwanted += 1 }
     case .udp:
-      let wasTaken = receiveUDP(payload, from: source, to: destination)
+      let wasTaken = receiveUDP(payload, from: source, to: destination, hopLimit: header.hopLimit)
       if !wasTaken, isToUs { refuse(packet, header, ICMPv4Message.portUnreachable, now) }
     case .icmp: receiveICMPv4(payload, header, now)
     default:
+      if wasCopied { return }
       statistics.unwanted += 1
       if isToUs { refuse(packet, header, ICMPv4Message.protocolUnreachable, now) }
     }

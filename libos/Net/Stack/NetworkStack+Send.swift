@@ -2,6 +2,24 @@
 // NetworkStack+Send.swift: from a packet to a frame: routes, neighbours, the link's queue.
 
 extension NetworkStack {
+  /// The largest packet to ourselves: no link bounds it.
+  static let loopbackPacket = 1 << 14
+
+  /// What can be sent behind an IP header: IPv4 is cut into fragments, IPv6 is not.
+  func datagramLimit(to destination: IPAddress) -> Int {
+    if case .v4 = destination { return 65_535 - IPv4Header.byteCount }
+    if route(to: destination) == .ourselves { return 65_535 }
+    return configuration.maximumPacket - IPv6Header.byteCount
+  }
+
+  /// Whether packets to an address come to us: one of ours, or the loopback's.
+  public func isOwn(_ address: IPAddress) -> Bool { route(to: address) == .ourselves }
+
+  /// The address of ours that packets to a host come from; nil if there is no way to it.
+  public func localAddress(for destination: IPAddress) -> IPAddress? {
+    route(to: destination) == nil ? nil : source(for: destination)
+  }
+
   /// Where a packet goes next; nil if there is no way.
   func route(to destination: IPAddress) -> NextHop? {
     switch destination {
@@ -45,6 +63,11 @@ extension NetworkStack {
       statistics.unroutable += 1
       return false
     }
+    if hop != .ourselves, number != .tcp, IPv4Header.byteCount + length > configuration.maximumPacket,
+      case .v4(let source) = source, case .v4(let destination) = destination
+    {
+      return sendFragments(number, from: source, to: destination, hopLimit: hopLimit, hop, now, build)
+    }
     var packet: [UInt8] = []
     packet.reserveCapacity(EthernetHeader.byteCount + IPv6Header.byteCount + length)
     guard begin(&packet, number, from: source, to: destination, hop, hopLimit: hopLimit, length: length) else {
@@ -76,6 +99,36 @@ extension NetworkStack {
       header.hopLimit = hopLimit
       header.append(to: &packet)
     case (.v4, .v6), (.v6, .v4): return false
+    }
+    return true
+  }
+
+  /// Sends a packet that the link does not take as a whole (RFC 791, 3.2).
+  private func sendFragments(
+    _ number: IPProtocol, from source: IPv4Address, to destination: IPv4Address, hopLimit: UInt8, _ hop: NextHop,
+    _ now: Instant, _ build: (inout [UInt8]) -> Void
+  ) -> Bool {
+    var payload: [UInt8] = []
+    build(&payload)
+    nextIdentification = nextIdentification &+ 1
+    let step = (configuration.maximumPacket - IPv4Header.byteCount) & ~7
+    var offset = 0
+    while offset < payload.count {
+      let count = min(step, payload.count - offset)
+      var header = IPv4Header(source: source, destination: destination, number: number, payloadLength: count)
+      header.identification = nextIdentification
+      header.hopLimit = hopLimit
+      header.mayNotFragment = false
+      header.hasMoreFragments = offset + count < payload.count
+      header.fragmentOffset = offset
+      var packet: [UInt8] = []
+      EthernetHeader(
+        destination: MACAddress(0), source: configuration.hardwareAddress, type: EthernetHeader.ipv4
+      ).append(to: &packet)
+      header.append(to: &packet)
+      packet.append(contentsOf: payload[offset..<offset + count])
+      if !dispatch(packet, hop, now) { return false }
+      offset += count
     }
     return true
   }

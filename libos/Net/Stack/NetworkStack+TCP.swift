@@ -38,7 +38,7 @@ extension NetworkStack {
   /// Whether a SYN may begin a new connection between the ends of one in TIME-WAIT (RFC 9293, 3.10.7.4; RFC 6191).
   private func isNewIncarnation(_ header: TCPHeader, _ connection: TCPConnection) -> Bool {
     guard connection.state == .timeWait, header.flags.has(.syn), !header.flags.has(.ack), !header.flags.has(.rst),
-      listener(at: connection.local.port) != nil
+      listener(at: connection.local) != nil
     else { return false }
     if connection.hasTimestamps, let timestamps = header.options.timestamps {
       let age = Int32(truncatingIfNeeded: timestamps.value &- connection.recentTimestamp)
@@ -92,9 +92,19 @@ extension NetworkStack {
     connections.note(handle) { $0.isEstablishedOnce = true }
     listeners[listener].halfOpen -= 1
     listeners[listener].ready.append(handle)
+    notice(.accepted(ListenerHandle(index: listener, generation: listeners[listener].generation)))
   }
 
-  private func listener(at port: UInt16) -> Int? { listeners.firstIndex { $0.isOpen && $0.port == port } }
+  /// The listener for an end of ours: one for the address itself goes before one for all.
+  private func listener(at local: Endpoint) -> Int? {
+    var found: Int?
+    for index in listeners.indices
+    where listeners[index].isOpen && listeners[index].port == local.port && listeners[index].scope.covers(local.address) {
+      if listeners[index].scope.address != nil { return index }
+      if found == nil { found = index }
+    }
+    return found
+  }
 
   // MARK: segments of no connection
 
@@ -107,7 +117,7 @@ extension NetworkStack {
       statistics.unwanted += 1
       return
     }
-    if let index = listener(at: local.port) {
+    if let index = listener(at: local) {
       if header.flags.has(.ack) {
         if !header.flags.has(.syn), takeCookie(header, payload, local, remote, index, now) { return }
       } else if header.flags.has(.syn) {
@@ -241,8 +251,9 @@ extension NetworkStack {
 
   /// What a packet to a host leaves for TCP's options and payload.
   func segmentLimit(to destination: IPAddress, _ now: Instant) -> Int {
-    let limit = pathLimit(to: destination, now)
+    let limit = route(to: destination) == .ourselves ? Self.loopbackPacket : pathLimit(to: destination, now)
     if case .v4 = destination { return limit - IPv4Header.byteCount - TCPHeader.byteCount }
+    if route(to: destination) == .ourselves { return limit - IPv6Header.byteCount - TCPHeader.byteCount }
     return min(limit, ipv6.linkLimit ?? limit) - IPv6Header.byteCount - TCPHeader.byteCount
   }
 
@@ -314,6 +325,7 @@ extension NetworkStack {
   }
 
   private func connectionHasEnded(_ handle: TCPHandle, _ connection: TCPConnection) {
+    noteNews(handle, connection)
     connections.unlist(handle)
     let slot = connections.slots[handle.index]
     if slot.listener >= 0, !slot.isEstablishedOnce {

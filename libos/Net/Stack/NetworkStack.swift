@@ -36,9 +36,13 @@ public final class NetworkStack {
   var news: [TCPHandle] = []
   var listeners: [Listener] = []
   var datagramSockets: [DatagramSocket] = []
+  var rawSockets: [RawSocket] = []
   var echoes: [EchoReply] = []
   var pathLimits: [PathLimit] = []
   var errorTokens = RateLimit(perSecond: 50, burst: 50)
+  var events: [StackEvent] = []
+  /// Whether what comes to sockets without a connection is noted for `takeEvents`, which then has to be called.
+  public var recordsEvents = false
   /// Takes frames at once instead of `nextFrame`, and gathers their payload; nil: the stack keeps frames to be taken.
   public var link: (any FrameLink)?
   /// What the frame in the making is built in.

@@ -119,4 +119,10 @@ extension TCPConnection {
     guard let keepAlive = configuration.keepAlive, isSynchronized, state != .timeWait else { return }
     probeAliveAt = now + keepAlive.idle
   }
+
+  /// Keep-alive was switched on or off, or its times are others.
+  func keepAliveChanged(_ now: Instant) {
+    probeAliveAt = nil
+    heardFromPeer(now)
+  }
 }

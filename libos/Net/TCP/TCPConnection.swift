@@ -27,7 +27,8 @@ public final class TCPConnection {
   public let local: Endpoint
   /// The peer's end.
   public let remote: Endpoint
-  let configuration: TCPConfiguration
+  /// Its own copy.
+  var configuration: TCPConfiguration
   /// Where the connection is in its life.
   public internal(set) var state: TCPState
   /// Why the connection ended, if not as asked for.

@@ -226,7 +226,7 @@ import Testing
     #expect(datagram?.source.port == simulation.hosts[0].port(of: sender))
     #expect(throws: UDPError.tooLarge) {
       try simulation.hosts[0].send(
-        [UInt8](repeating: 0, count: 1473).span, by: sender, to: simulation.endpoint(1, 53), simulation.now)
+        [UInt8](repeating: 0, count: 65_508).span, by: sender, to: simulation.endpoint(1, 53), simulation.now)
     }
     // What nobody takes is bounded.
     for _ in 0..<2000 {
