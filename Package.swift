@@ -38,7 +38,7 @@ let package = Package(
     shared("ApusPacketFilter", "core/PacketFilter", ["CApusABI"]),
     shared("ApusDrivers", "drivers", ["ApusABI"]),
     shared(
-      "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF"]
+      "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF", "ApusNet"]
     ),
     shared("ApusFiles", "libos/Files", ["ApusRuntime"]),
     // The network stack. Optimized in tests, too: they carry many streams, and it is the code that runs on the machine.
@@ -87,7 +87,7 @@ let package = Package(
     tests("ImageTests", ["CApusABI", "ApusImage"]),
     tests("BPFTests", ["ApusBPF", "ApusBPFTools", "BPFHost"], exclude: ["Cases", "Mutation"]),
     tests("PacketFilterTests", ["ApusPacketFilter", "CApusABI", "FilterHost"]),
-    tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusUnix"]),
+    tests("UnixTests", ["ApusABI", "CApusABI", "ApusRuntime", "ApusNet", "ApusUnix"]),
     tests("HTTPTests", ["ApusHTTP"]),
     .testTarget(
       name: "NetTests", dependencies: ["ApusNet", "NetHost"], path: "tests/Unit/NetTests",

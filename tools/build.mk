@@ -77,12 +77,12 @@ $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNet,$(call swift_sources,libos/Net)
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusFiles,$(call swift_sources,libos/Files),ApusABI ApusRuntime))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusNetRing,$(call swift_sources,libos/NetRing),ApusABI ApusRuntime ApusNet))
 $(eval $(call module,$(L),$(LIBOS_SWIFT),ApusHTTP,$(call swift_sources,libos/HTTP),))
-$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime))
-$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusUnix))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusUnix,$(call swift_sources,libos/Unix),ApusABI ApusRuntime ApusNet))
+$(eval $(call module,$(L),$(LIBOS_SWIFT),ApusLinux,$(call swift_sources,libos/Linux),ApusABI ApusRuntime ApusELF ApusImage ApusNet ApusNetRing ApusUnix))
 
 LIBOS_C := -I libos/Runtime/CRuntime/include -mcmodel=large
 RUNTIME_OBJECTS := $(addprefix $(L)/,Entry.o Guard.o Transfer.o Memory.o Static.o ApusABI.o ApusRuntime.o)
-LIBOS_OBJECTS := $(RUNTIME_OBJECTS) $(addprefix $(L)/,ApusELF.o ApusImage.o ApusUnix.o ApusLinux.o)
+LIBOS_OBJECTS := $(RUNTIME_OBJECTS) $(addprefix $(L)/,ApusELF.o ApusImage.o ApusNet.o ApusNetRing.o ApusUnix.o ApusLinux.o)
 
 $(L)/%.o: libos/Runtime/%.S $(HEADERS) tools/build.mk
 	@mkdir -p $(L)

@@ -6,13 +6,14 @@ import ApusUnix
 
 /// What the first process gets.
 struct FamilyStart {
+  let files: RamFileSystem
   let devices: Devices
   let context: FileContext
   let descriptors: DescriptorTable
 
   /// Fills the root from the boot image and connects the host's streams.
   init(_ family: Family, _ image: Bytes, _ command: StartCommand) throws(Errno) {
-    let files = RamFileSystem()
+    files = RamFileSystem()
     try files.fill(from: image)
     try files.furnish()
     try mountProcesses(family, files)

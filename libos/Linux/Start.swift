@@ -26,6 +26,7 @@ func startFamily(_ image: Bytes) -> Never {
   // What arrives from the host goes to the family that started this one.
   if FamilyPage.isThere { start.devices.console.endInput() }
   startPager(family, command)
+  family.startNetwork(start.files)
   Runtime.dropRoot()
   startFirstProgram(family, start, command)
   guard FamilyPage.isThere else { serveConsole(family, start.devices.console) }

@@ -131,6 +131,9 @@ public final class NetworkInterface {
   /// Whether a packet waits to be taken in.
   public var hasArrived: Bool { ring.received != nil }
 
+  /// Gives up the CPU until a packet arrives, or one that had no room at the card may have it.
+  public func waitForArrival() { ring.wait(deadline: .max) }
+
   /// Gives up the CPU until a packet arrives or something is due.
   ///
   /// - Parameter until: When it returns in any case.

@@ -69,21 +69,32 @@ public enum FamilyScheduler {
     return nil
   }
 
-  /// Nobody can run: sleeps until the host has taken output, something is asked, or a deadline comes.
+  /// Nobody can run: sleeps until the host has taken output, something is asked, a packet has come to one who waits for
+  /// that, or a deadline comes.
   private static func wait(_ output: UInt64, _ request: UInt64) {
     var deadline = UInt64.max
-    for execution in members { deadline = min(deadline, execution.wakeTime) }
-    var list: InlineArray<2, apus_wait> = [
+    var list: InlineArray<3, apus_wait> = [
       apus_wait(word: UInt64(APUS_INFORMATION_BASE) + UInt64(APUS_INFORMATION_CONSOLE_OUTPUT), value: output),
-      apus_wait(word: FamilyPage.requestAddress, value: request),
+      apus_wait(word: FamilyPage.requestAddress, value: request), apus_wait(word: 0, value: 0),
     ]
+    var count: UInt64 = 2
+    for execution in members {
+      deadline = min(deadline, execution.wakeTime)
+      if let packets, execution.isWaiting(on: packets) {
+        list[2] = apus_wait(word: packets, value: execution.waitValue)
+        count = 3
+      }
+    }
     unsafe withUnsafePointer(to: &list) { pointer in
-      // SAFETY: two records, one behind the other; the kernel reads them during the call.
-      unsafe pointer.withMemoryRebound(to: apus_wait.self, capacity: 2) {
-        unsafe runtime_suspend_any($0, 2, deadline, 0)
+      // SAFETY: records, one behind the other; the kernel reads them during the call.
+      unsafe pointer.withMemoryRebound(to: apus_wait.self, capacity: 3) {
+        unsafe runtime_suspend_any($0, count, deadline, 0)
       }
     }
   }
+
+  /// The word that counts packets, if the family has a ring for them.
+  @safe nonisolated(unsafe) static var packets: UInt64?
 
   /// A slice begins: that an earlier one had ended is no news.
   ///
@@ -109,6 +120,12 @@ extension Execution {
     let value = unsafe UnsafePointer<UInt64>(bitPattern: UInt(word)).unsafelyUnwrapped.pointee
     return value != self.word(UA_WAIT_VALUE)
   }
+
+  /// Whether it sleeps on a certain word, and the value that it sleeps on.
+  fileprivate func isWaiting(on other: UInt64) -> Bool {
+    Information.isLive(handle: handle) && word(UA_WAIT_WORD) == other
+  }
+  fileprivate var waitValue: UInt64 { word(UA_WAIT_VALUE) }
 
   /// When it goes on in any case.
   fileprivate var wakeTime: UInt64 {

@@ -145,7 +145,8 @@ public final class PacketRing {
     let seen = arrivals
     guard received == nil else { return }
     let soon = queued == 0 ? UInt64.max : Clock.ticks(afterNanoseconds: 100_000)
-    runtime_suspend(arrivalWord, seen, min(deadline, soon), 0)
+    FamilyScheduler.packets = arrivalWord
+    runtime_suspend(arrivalWord, seen, min(deadline, soon), FamilyScheduler.handle)
     Execution.giveUpOwedSlice()
     Exclusive.awaitTurn()
   }

@@ -104,6 +104,8 @@ open class Inode {
   open var asDirectory: DirectoryNode? { nil }
   /// The symbolic link that this is, or nil.
   open var asSymbolicLink: SymbolicLinkNode? { nil }
+  /// The place of a local socket that this is, or nil.
+  open var asSocketNode: SocketNode? { nil }
   /// The regular file of the RAM file system that this is, or nil.
   open var asRegular: RegularNode? { nil }
 

@@ -55,7 +55,7 @@ extension Location {
     switch mode.kind {
     case .regular: made = RegularNode(fileSystem, permissions: mode.permissions, owner: owner)
     case .fifo: made = PipeNode(fileSystem, permissions: mode.permissions, owner: owner)
-    case .socket: made = Inode(fileSystem, mode, owner: owner)
+    case .socket: made = SocketNode(fileSystem, mode, owner: owner)
     case .characterDevice, .blockDevice:
       guard who.isSuperuser else { throw .EPERM }
       made = DeviceNode(fileSystem, mode, device: device, owner: owner)

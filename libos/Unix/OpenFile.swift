@@ -97,6 +97,9 @@ open class OpenFile {
   /// The timer that this is, or nil.
   open var asTimer: TimerFile? { nil }
 
+  /// The socket that this is, or nil.
+  open var asSocket: Socket? { nil }
+
   /// The end of a pipe that this is, for F_GETPIPE_SZ and splice.
   open var pipe: Pipe? { nil }
 

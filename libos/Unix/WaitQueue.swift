@@ -71,6 +71,8 @@ public struct PollEvents: Equatable {
   public static var error: PollEvents { .init(rawValue: 0x008) }
   /// The other side is gone: POLLHUP.
   public static var hangup: PollEvents { .init(rawValue: 0x010) }
+  /// The other side sends no more: POLLRDHUP.
+  public static var peerFinished: PollEvents { .init(rawValue: 0x2000) }
   /// The descriptor is not open: POLLNVAL.
   public static var invalid: PollEvents { .init(rawValue: 0x020) }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ControlCalls.swift: ioctl(2): terminals (ioctl_tty(2)) and what all files know.
+// ControlCalls.swift: ioctl(2): terminals (ioctl_tty(2)) and what all files know; sockets stand apart.
 
 import ApusRuntime
 import ApusUnix
@@ -59,6 +59,7 @@ private func ioctlCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> In
     return 0
   default: break
   }
+  if let socket = file.asSocket { return try controlSocket(task, socket, request, argument) }
   guard let terminal = file.terminal else { throw .ENOTTY }
   return try control(task, terminal, request, argument)
 }

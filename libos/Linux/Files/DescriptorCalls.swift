@@ -36,6 +36,9 @@ private func dup3Call(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int
   return arguments.i1
 }
 
+/// Whether a file shows no O_LARGEFILE.
+private func hasNoOffset(_ file: OpenFile) -> Bool { file.flags.contains(.path) || file.asSocket != nil }
+
 private func fcntlCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
   let descriptor = arguments.i0
   let file = try task.file(descriptor)
@@ -54,7 +57,7 @@ private func fcntlCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> In
   case 2:
     try task.descriptors.setClosesOnExec(descriptor, argument & 1 != 0)
     return 0
-  case 3: return Int(file.flags.union(file.flags.contains(.path) ? .readOnly : .largeFile).rawValue)
+  case 3: return Int(file.flags.union(hasNoOffset(file) ? .readOnly : .largeFile).rawValue)
   case 4:
     let new = OpenFlags(rawValue: UInt32(truncatingIfNeeded: arguments.a2)).intersection(.settable)
     file.flags = file.flags.subtracting(.settable).union(new)

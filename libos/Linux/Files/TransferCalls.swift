@@ -82,6 +82,11 @@ func read(
 ///
 /// - Returns: False if a terminal's own time limit (VTIME) has passed.
 private func waitToRead(_ task: Task, _ file: OpenFile) throws(Errno) -> Bool {
+  if let socket = file.asSocket {
+    let limit = task.deadline(ofLimit: socket.settings.receiveTimeout)
+    guard try task.wait(on: file.waitQueue, deadline: limit) else { throw .EAGAIN }
+    return true
+  }
   guard let limit = file.terminal?.readTimeoutNanoseconds else {
     try task.wait(on: file.waitQueue, deadline: file.readyDeadline)
     return true
@@ -105,6 +110,11 @@ func write(
 ) throws(Errno) -> Int {
   guard file.isWritable else { throw .EBADF }
   guard count >= 0 else { throw .EFAULT }
+  // To a socket, no bytes may be a message.
+  if let socket = file.asSocket {
+    let parts = [MemoryPart(address: address, count: min(count, transferLimit))]
+    return try send(task, socket, parts, OutgoingMessage(task.peerCredentials))
+  }
   if count == 0 { return 0 }
   var total = min(count, transferLimit)
   if file.node.kind == .regular { total = try withinSizeLimit(task, file, total, at: position) }
@@ -158,30 +168,35 @@ private func withinSizeLimit(
 }
 
 /// One part of a vector transfer (struct iovec).
-private struct Part {
+struct MemoryPart {
   let address: UInt64
   let count: Int
 }
 
 /// Reads an application's array of parts.
-private func parts(_ task: Task, _ address: UInt64, _ count: Int) throws(Errno) -> [Part] {
+func memoryParts(_ task: Task, _ address: UInt64, _ count: Int) throws(Errno) -> [MemoryPart] {
   guard count >= 0, count <= 1024 else { throw .EINVAL }
   let bytes = try task.memory(at: address, count: count * 16, write: false)
-  var parts: [Part] = []
+  var parts: [MemoryPart] = []
   var sum = 0
   for index in 0..<count {
     let size = Int(truncatingIfNeeded: bytes.load(index * 16 + 8, as: UInt64.self))
     guard size >= 0, sum <= Int.max - size else { throw .EINVAL }
     sum += size
-    parts.append(Part(address: bytes.load(index * 16, as: UInt64.self), count: size))
+    parts.append(MemoryPart(address: bytes.load(index * 16, as: UInt64.self), count: size))
   }
   return parts
 }
 
 private func readParts(
-  _ task: Task, _ file: OpenFile, _ parts: [Part], at position: Int64?
+  _ task: Task, _ file: OpenFile, _ parts: [MemoryPart], at position: Int64?
 ) throws(Errno) -> Int {
   guard file.isReadable else { throw .EBADF }
+  if let socket = file.asSocket {
+    let message = try receive(task, socket, parts, .none)
+    for file in message.rights { file.release() }
+    return message.count
+  }
   var done = 0
   for part in parts where part.count > 0 {
     do throws(Errno) {
@@ -199,9 +214,10 @@ private func readParts(
 }
 
 private func writeParts(
-  _ task: Task, _ file: OpenFile, _ parts: [Part], at position: Int64?
+  _ task: Task, _ file: OpenFile, _ parts: [MemoryPart], at position: Int64?
 ) throws(Errno) -> Int {
   guard file.isWritable else { throw .EBADF }
+  if let socket = file.asSocket { return try send(task, socket, parts, OutgoingMessage(task.peerCredentials)) }
   // Small vectors go out as one write: pipes and terminals then do not tear or delay them.
   var sum = 0
   for part in parts { sum = min(sum + part.count, Int(Int32.max)) }
@@ -267,26 +283,26 @@ func writeGathered(
 
 private func readvCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
   let file = try task.file(arguments.i0)
-  return try readParts(task, file, try parts(task, arguments.a1, arguments.i2), at: nil)
+  return try readParts(task, file, try memoryParts(task, arguments.a1, arguments.i2), at: nil)
 }
 
 private func writevCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
   let file = try task.file(arguments.i0)
-  return try writeParts(task, file, try parts(task, arguments.a1, arguments.i2), at: nil)
+  return try writeParts(task, file, try memoryParts(task, arguments.a1, arguments.i2), at: nil)
 }
 
 private func preadvCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
   let file = try task.file(arguments.i0)
   guard arguments.s3 >= 0 else { throw .EINVAL }
   guard file.isSeekable else { throw .ESPIPE }
-  return try readParts(task, file, try parts(task, arguments.a1, arguments.i2), at: Int64(arguments.s3))
+  return try readParts(task, file, try memoryParts(task, arguments.a1, arguments.i2), at: Int64(arguments.s3))
 }
 
 private func pwritevCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
   let file = try task.file(arguments.i0)
   guard arguments.s3 >= 0 else { throw .EINVAL }
   guard file.isSeekable else { throw .ESPIPE }
-  return try writeParts(task, file, try parts(task, arguments.a1, arguments.i2), at: Int64(arguments.s3))
+  return try writeParts(task, file, try memoryParts(task, arguments.a1, arguments.i2), at: Int64(arguments.s3))
 }
 
 /// Flags of preadv2 and pwritev2 that change nothing for files in memory: HIPRI, DSYNC, SYNC, NOWAIT.

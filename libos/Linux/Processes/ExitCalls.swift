@@ -70,7 +70,10 @@ extension Task {
 
   private func endProcess() {
     let process = process
-    if process === family.first { family.finish(status: process.exitStatus) }
+    if process === family.first {
+      family.closeConnections(descriptors)
+      family.finish(status: process.exitStatus)
+    }
     if !sharesDescriptors { descriptors.closeAll() }
     process.cancelTimers()
     process.becomeZombie()

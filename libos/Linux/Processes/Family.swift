@@ -2,6 +2,7 @@
 // Family.swift: everything that descends from one program: its processes, and what they share.
 
 import ApusABI
+import ApusNetRing
 import ApusRuntime
 import ApusUnix
 
@@ -28,6 +29,18 @@ final class Family {
   var devices: Devices?
   /// Where pipes are numbered (PIPEFS_MAGIC, statfs(2)).
   let pipeFileSystem = FileSystem(device: 0x0c, typeName: "pipefs", magic: 0x5049_5045)
+  /// Where sockets are numbered (SOCKFS_MAGIC).
+  let socketFileSystem = FileSystem(device: 0x08, typeName: "sockfs", magic: 0x534f_434b)
+  /// Names of local sockets that are not in the file tree.
+  let localNames = LocalNames()
+  /// The network as its processes see it.
+  private(set) lazy var network = makeLoopback()
+  /// The machine's card, if the network is on it.
+  var card: NetworkInterface?
+  /// Looks after the network when something is due.
+  var networkTimer: Execution?
+  /// Takes in what arrives from the card.
+  var networkWatcher: Execution?
   /// The host's streams and terminal.
   var console: HostConsole? { devices?.console }
   /// Wakes who waits for the host to take output.
@@ -53,6 +66,18 @@ final class Family {
     self.isTraced = isTraced
     calls = CallTable.complete()
     Execution.answersEnabled = !isTraced
+  }
+
+  private func makeLoopback() -> Network {
+    let made = Network(socketFileSystem, secret: .random())
+    watchDeadlines(made)
+    return made
+  }
+
+  /// Takes the network of the card instead of only the loopback; before any program runs.
+  func setNetwork(_ network: Network) {
+    self.network = network
+    watchDeadlines(network)
   }
 
   // MARK: Processes
@@ -191,6 +216,7 @@ final class Family {
 
   /// The first process has ended: tells the host and turns the machine off.
   func finish(status: Int) -> Never {
+    settleNetwork()
     let code = status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f)
     if let console = devices?.console {
       while !console.flush() { Execution.suspendForConsoleOutput(deadline: Clock.ticks(afterNanoseconds: 1_000_000)) }
