@@ -38,7 +38,8 @@ let package = Package(
     shared("ApusPacketFilter", "core/PacketFilter", ["CApusABI"]),
     shared("ApusDrivers", "drivers", ["ApusABI"]),
     shared(
-      "ApusUnix", "libos/Unix", ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF", "ApusNet"]
+      "ApusUnix", "libos/Unix",
+      ["ApusABI", "CApusABI", "ApusRuntime", "ApusCapabilities", "ApusResources", "ApusELF", "ApusNet"]
     ),
     shared("ApusFiles", "libos/Files", ["ApusRuntime"]),
     // The network stack. Optimized in tests, too: they carry many streams, and it is the code that runs on the machine.

@@ -25,7 +25,10 @@ struct FamilyStart {
     let signals = ConsoleSignals(family)
     console.setDelegate(signals)
     console.terminal?.setDelegate(signals)
-    devices = Devices(console: console)
+    let terminals = PathWalker(FileContext(root: files.root, working: files.root), Credentials())
+    let pseudoTerminals = PseudoTerminals(try terminals.directory(ascii("/dev/pts")))
+    pseudoTerminals.setDelegate(signals)
+    devices = Devices(console: console, pseudoTerminals: pseudoTerminals)
     context = FileContext(root: files.root, working: files.root)
     let walker = PathWalker(context, Credentials())
     if let workdir = command.setting("workdir") {

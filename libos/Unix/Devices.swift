@@ -7,9 +7,20 @@ import ApusRuntime
 public final class Devices {
   /// The host's streams and terminal.
   public let console: HostConsole
+  /// Terminals whose other side is a program; nil: there is no /dev/pts.
+  public let pseudoTerminals: PseudoTerminals?
 
   /// The devices of a family.
-  public init(console: HostConsole) { self.console = console }
+  public init(console: HostConsole, pseudoTerminals: PseudoTerminals? = nil) {
+    self.console = console
+    self.pseudoTerminals = pseudoTerminals
+  }
+
+  /// The controlling terminal of a session.
+  public func terminal(ofSession session: Int32) -> Terminal? {
+    if let terminal = console.terminal, terminal.session == session { return terminal }
+    return pseudoTerminals?.terminal(ofSession: session)
+  }
 }
 
 /// The devices that exist, by Linux's numbers (Documentation/admin-guide/devices.txt).
@@ -20,6 +31,8 @@ public enum DeviceKind {
   case random
   case controllingTerminal
   case console
+  case pseudoTerminalMaster
+  case pseudoTerminal
 
   /// The character device of a number, if it exists.
   init?(_ number: DeviceNumber) {
@@ -30,6 +43,8 @@ public enum DeviceKind {
     case (1, 8), (1, 9): self = .random
     case (5, 0): self = .controllingTerminal
     case (5, 1), (4, 0), (4, 1): self = .console
+    case (5, 2): self = .pseudoTerminalMaster
+    case (136, _): self = .pseudoTerminal
     default: return nil
     }
   }
@@ -58,6 +73,12 @@ public final class DeviceNode: Inode {
     case .console:
       if let terminal = devices.console.terminal { return TerminalFile(self, terminal, flags) }
       return devices.console.outputFile(error: false)
+    case .pseudoTerminalMaster:
+      guard let terminals = devices.pseudoTerminals else { throw .ENXIO }
+      return try terminals.make(self, flags)
+    case .pseudoTerminal:
+      guard let terminals = devices.pseudoTerminals else { throw .ENXIO }
+      return try terminals.open(Int(representedDevice.minor), self, flags)
     }
   }
 }

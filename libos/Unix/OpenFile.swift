@@ -100,6 +100,9 @@ open class OpenFile {
   /// The socket that this is, or nil.
   open var asSocket: Socket? { nil }
 
+  /// The master of a pseudo-terminal that this is, or nil.
+  open var asPseudoTerminal: PseudoTerminalMaster? { nil }
+
   /// The end of a pipe that this is, for F_GETPIPE_SZ and splice.
   open var pipe: Pipe? { nil }
 

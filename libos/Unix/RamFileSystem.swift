@@ -71,7 +71,7 @@ public final class RamFileSystem {
     let directory = RamDirectory(tree, permissions: 0o755, owner: superuser)
     let nodes: [(String, UInt32, UInt32)] = [
       ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
-      ("console", 5, 1),
+      ("console", 5, 1), ("ptmx", 5, 2),
     ]
     for (name, major, minor) in nodes {
       let permissions: UInt32 = major == 5 && minor == 1 ? 0o600 : 0o666
@@ -89,6 +89,7 @@ public final class RamFileSystem {
     }
     let shared = RamDirectory(tree, permissions: 0o1777, owner: superuser)
     try directory.add(shared, bytes("shm"))
+    try directory.add(RamDirectory(tree, permissions: 0o755, owner: superuser), bytes("pts"))
     return directory
   }
 }

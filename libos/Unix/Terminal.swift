@@ -29,7 +29,7 @@ public final class Terminal {
   /// The session whose controlling terminal this is; 0: none.
   public var session: Int32 = 0
   var delegate: (any TerminalDelegate)?
-  let sink: any TerminalSink
+  private(set) var sink: (any TerminalSink)?
 
   /// A line, or what has arrived without line editing.
   struct Chunk {
@@ -142,6 +142,18 @@ public final class Terminal {
     writeQueue.wakeAll()
   }
 
+  /// Tells the foreground that the other side is gone (SIGHUP, SIGCONT).
+  func sendHangup() {
+    send(1)
+    send(18)
+  }
+
+  /// Output goes nowhere from now on.
+  func cutOff() {
+    sink = nil
+    flushOutput()
+  }
+
   /// Bytes that a read could take.
   public var readableByteCount: Int {
     var count = 0
@@ -210,10 +222,10 @@ public final class Terminal {
 }
 
 /// An open terminal.
-public final class TerminalFile: OpenFile {
-  private let device: Terminal
+public class TerminalFile: OpenFile {
+  private final let device: Terminal
   /// Whether output goes to the host's standard error.
-  private let isError: Bool
+  private final let isError: Bool
 
   /// Opens a terminal.
   public init(_ node: Inode, _ terminal: Terminal, _ flags: OpenFlags, error: Bool = false) {

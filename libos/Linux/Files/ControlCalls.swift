@@ -37,6 +37,9 @@ private enum Request {
   static var keepOnExec: UInt32 { 0x5450 }
   static var closeOnExec: UInt32 { 0x5451 }
   static var async: UInt32 { 0x5452 }
+  static var getNumber: UInt32 { 0x8004_5430 }
+  static var setLock: UInt32 { 0x4004_5431 }
+  static var getLock: UInt32 { 0x8004_5439 }
 }
 
 private func ioctlCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> Int {
@@ -59,9 +62,24 @@ private func ioctlCall(_ task: Task, _ arguments: Arguments) throws(Errno) -> In
     return 0
   default: break
   }
+  if let master = file.asPseudoTerminal { return try control(task, master, request, argument) }
   if let socket = file.asSocket { return try controlSocket(task, socket, request, argument) }
   guard let terminal = file.terminal else { throw .ENOTTY }
   return try control(task, terminal, request, argument)
+}
+
+/// Requests to the master of a pseudo-terminal (ioctl_tty(2)); others are its terminal's.
+private func control(
+  _ task: Task, _ master: PseudoTerminalMaster, _ request: UInt32, _ argument: UInt64
+) throws(Errno) -> Int {
+  switch request {
+  case Request.getNumber: try task.store(Int32(master.number), at: argument)
+  case Request.setLock: master.isLocked = try task.load(argument, as: Int32.self) != 0
+  case Request.getLock: try task.store(Int32(master.isLocked ? 1 : 0), at: argument)
+  case Request.becomeControlling, Request.notControlling: throw .ENOTTY
+  default: return try control(task, master.device, request, argument)
+  }
+  return 0
 }
 
 private func control(

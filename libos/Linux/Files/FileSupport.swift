@@ -57,9 +57,7 @@ extension Task {
 
   /// The terminal of the process's session.
   var controllingTerminal: Terminal? {
-    guard let terminal = family.devices?.console.terminal, terminal.session == Int32(process.session)
-    else { return nil }
-    return terminal
+    family.devices?.terminal(ofSession: Int32(process.session))
   }
 
   /// Lets a process of the background stop before it touches its terminal (termios(3), "job control").

@@ -87,8 +87,8 @@ extension Task {
 
   /// A session leader's end hangs the terminal up for its foreground group (setsid(2), credentials(7)).
   private func endSessionOfLeader() {
-    guard process.session == process.identifier, let terminal = family.devices?.console.terminal,
-      terminal.session == Int32(process.session)
+    guard process.session == process.identifier,
+      let terminal = family.devices?.terminal(ofSession: Int32(process.session))
     else { return }
     if terminal.foregroundGroup != 0 {
       family.signal(group: Int(terminal.foregroundGroup), Signal.hangup)

@@ -32,9 +32,7 @@ public struct AddressScope: Equatable, Sendable {
     return takesVersion6
   }
 
-  /// Whether there is an address that both cover.
-  ///
-  /// - Parameter other: The other scope.
+  /// Whether there is an address that both cover, this one and another.
   public func overlaps(_ other: AddressScope) -> Bool {
     guard let address else {
       guard let theirs = other.address else {

@@ -49,11 +49,12 @@ extension NetworkStack {
     rawSockets.removeAll { $0.handle == handle }
   }
 
-  /// The next packet that came; nil if there is none.
+  /// The next packet that came.
   ///
   /// - Parameters:
   ///   - handle: The socket.
   ///   - keeping: Whether it stays the next one.
+  /// - Returns: Nil if there is none.
   public func receive(_ handle: RawHandle, keeping: Bool = false) -> RawPacket? {
     guard let index = rawSockets.firstIndex(where: { $0.handle == handle }), !rawSockets[index].queue.isEmpty else {
       return nil

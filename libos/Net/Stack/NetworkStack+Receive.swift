@@ -20,8 +20,10 @@ extension NetworkStack {
     let packet = frame.extracting(EthernetHeader.byteCount..<frame.count)
     switch header.type {
     case EthernetHeader.arp: receiveARP(packet, now)
-    case EthernetHeader.ipv4 where packet.count > 0 && packet[0] >> 4 == 4: receiveVersion4(packet, isLooped: false, now)
-    case EthernetHeader.ipv6 where packet.count > 0 && packet[0] >> 4 == 6: receiveVersion6(packet, isLooped: false, now)
+    case EthernetHeader.ipv4 where packet.count > 0 && packet[0] >> 4 == 4:
+      receiveVersion4(packet, isLooped: false, now)
+    case EthernetHeader.ipv6 where packet.count > 0 && packet[0] >> 4 == 6:
+      receiveVersion6(packet, isLooped: false, now)
     case EthernetHeader.ipv4, EthernetHeader.ipv6: statistics.malformed += 1
     default: statistics.unwanted += 1
     }

@@ -98,9 +98,10 @@ extension NetworkStack {
   /// The listener for an end of ours: one for the address itself goes before one for all.
   private func listener(at local: Endpoint) -> Int? {
     var found: Int?
-    for index in listeners.indices
-    where listeners[index].isOpen && listeners[index].port == local.port && listeners[index].scope.covers(local.address) {
-      if listeners[index].scope.address != nil { return index }
+    for index in listeners.indices where listeners[index].isOpen && listeners[index].port == local.port {
+      let scope = listeners[index].scope
+      guard scope.covers(local.address) else { continue }
+      if scope.address != nil { return index }
       if found == nil { found = index }
     }
     return found

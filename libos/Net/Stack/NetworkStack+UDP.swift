@@ -148,11 +148,12 @@ extension NetworkStack {
     datagramSockets.first { $0.handle == handle }?.queue.first?.bytes.count
   }
 
-  /// The next datagram that came; nil if there is none.
+  /// The next datagram that came.
   ///
   /// - Parameters:
   ///   - handle: The socket.
   ///   - keeping: Whether it stays the next one.
+  /// - Returns: Nil if there is none.
   public func receive(_ handle: UDPHandle, keeping: Bool = false) -> Datagram? {
     guard let index = datagramSockets.firstIndex(where: { $0.handle == handle }),
       !datagramSockets[index].queue.isEmpty

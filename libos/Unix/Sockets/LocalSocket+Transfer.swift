@@ -101,6 +101,7 @@ extension LocalSocket {
     return try find(destination, caller)
   }
 
+  /// Sends for a caller, who may name a destination.
   public func send(_ bytes: Bytes, _ message: OutgoingMessage, _ caller: SocketCaller) throws(Errno) -> Int {
     try transfer(bytes, message, to: try receiver(of: message, caller))
   }

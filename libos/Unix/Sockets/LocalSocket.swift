@@ -93,7 +93,8 @@ public final class LocalSocket: Socket {
       if location.node != nil || location.last != .name { throw .EADDRINUSE }
       guard ownName == .unnamed else { throw .EINVAL }
       let permissions = 0o777 & ~caller.walker.context.mask
-      try location.makeNode(FileMode(.socket, permissions), device: DeviceNumber(rawValue: 0), caller.walker.credentials)
+      try location.makeNode(
+        FileMode(.socket, permissions), device: DeviceNumber(rawValue: 0), caller.walker.credentials)
       guard let made = try caller.walker.node(path, followLast: false).asSocketNode else { throw .EINVAL }
       made.socket = self
       boundNode = made

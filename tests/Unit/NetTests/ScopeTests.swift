@@ -49,7 +49,8 @@ import Testing
     ).append(to: &packet)
     for target in [IPv4Address(127, 0, 0, 1), Simulation.addresses[0]] {
       var frame = packet
-      IPv4Header(source: Simulation.addresses[1], destination: target, number: .udp, payloadLength: 9).append(to: &frame)
+      IPv4Header(source: Simulation.addresses[1], destination: target, number: .udp, payloadLength: 9)
+        .append(to: &frame)
       UDPHeader(sourcePort: 9, destinationPort: 53, payloadLength: 1).append(
         to: &frame, from: .v4(Simulation.addresses[1]), to: .v4(target), [7].span)
       host.receive(frame.span, simulation.now)
