@@ -378,9 +378,19 @@ private func twoFamilies(_ report: inout Report) {
   Packets.put(PacketPlace.list + 32, Packets.atom(38, 4, NetworkAddress.other))
   check.expect(ring.insert(3).raw, equals: 0 &- (12 | theirs << 8 | 0x0068 << 32), "a part of the neighbour's")
   refused(&check, .denied, "taking its filter out") { Kernel.call(.filterRemove, Slot.family, theirs) }
+  // The card's name is not enough: it takes the right to write.
+  Kernel.forge(Slot.scratch, name: 0, length: 0, rights: Right.read | Right.grant, by: Slot.root)
+  check.expect(
+    ring.insert(3, by: Memory.both(Slot.family, Slot.scratch)).raw, equals: 0 &- (12 | theirs << 8 | 0x0068 << 32),
+    "with a card's capability that cannot write")
+  Kernel.call(.capabilityDrop, Slot.scratch)
   let narrower = ring.insert(3, by: Memory.both(Slot.family, Slot.root)).value ?? 0
   check.expect(narrower != 0, "with the card's capability")
   check.expect(Kernel.call(.filterRemove, Slot.family, narrower).raw, equals: 0, "taking it out")
+  // In its name, by its own filter, which the packet does mirror.
+  Packets.putRequest(from: NetworkAddress.other, at: PacketPlace.packet)
+  Packets.putTransmission(PacketPlace.list, header: PacketPlace.packet, filter: theirs)
+  refused(&check, .denied, "sending by its filter") { ring.send() }
   neighbour.kill()
   balance(free, &check)
   check.expect(Kernel.call(.filterRemove, Slot.family, filter).raw == 0 && ring.end().raw == 0, "the end")
