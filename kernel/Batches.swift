@@ -171,34 +171,19 @@ private func drain(_ slot: UInt32, upTo limit: UInt64) -> UInt64 {
 /// The call `waitAny`.
 func waitAny(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   guard a.a1 >= 1, a.a1 <= UInt64(APUS_WAIT_WORDS) else { throw .invalid }
+  let count = Int(a.a1)
   guard a.a0 & 7 == 0 else { throw garbage(a.a0) }
   try copyIn(2 * a.a1, wordsAt: a.a0)
-  return UInt64(try wait(Int(a.a1), until: a.a2, givingTo: a.a3))
-}
-
-/// The call `sleep`: waits for one word, or for none.
-func sleep(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
-  drainInPassing()
-  kernel.words[0] = a.a0
-  kernel.words[1] = a.a1
-  _ = try wait(a.a0 == 0 ? 0 : 1, until: a.a2, givingTo: a.a3)
-  return 1
-}
-
-/// Puts the caller to sleep until one of the words changes whose addresses and values are in the kernel's list.
-///
-/// - Returns: Which has changed already, or the number of words if the time is over; otherwise it does not return.
-private func wait(_ count: Int, until deadline: UInt64, givingTo handle: UInt64) throws(SystemCallError) -> Int {
   for index in 0..<count {
     let address = kernel.words[2 * index]
     guard address & 7 == 0, let physical = physicalWord(address) else { throw garbage(address) }
     kernel.words[2 * index] = physical
   }
-  let target: UInt32? = handle == 0 ? nil : try kernel.environments.slot(of: handle)
+  let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
   for index in 0..<count where PhysicalMemory.word(kernel.words[2 * index]) != kernel.words[2 * index + 1] {
-    return index
+    return UInt64(index)
   }
-  if deadline != UInt64.max, apus_rdtsc() >= deadline { return count }
+  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return a.a1 }
   var pinned = 0
   do throws(SystemCallError) {
     while pinned < count {
@@ -210,24 +195,25 @@ private func wait(_ count: Int, until deadline: UInt64, givingTo handle: UInt64)
     throw error
   }
   let slot = here.current
-  kernel.environments.sleep(
-    slot, word: count == 0 ? 0 : kernel.words[0], value: kernel.words[1], deadline: deadline)
-  for index in 1..<max(count, 1) {
+  kernel.environments.sleep(slot, word: kernel.words[0], value: kernel.words[1], deadline: a.a2)
+  kernel.environments.environments[slot].waits = UInt32(count - 1)
+  for index in 1..<count {
     kernel.environments.environments[slot].setWait(
       index - 1, word: kernel.words[2 * index], value: kernel.words[2 * index + 1])
-    kernel.environments.environments[slot].waits = UInt32(index)
   }
   accountTime()
-  if let target {
-    ThisProcessor.environment.value.slices_donated &+= 1
-    runDirected(to: target)
-  }
+  if let target { runDirected(to: target) }
   runNext()
 }
 
-/// Whether one of the further words of a sleeper has changed.
+/// Stands for a predicate instead of further words.
+let waitsForPredicate = UInt32.max
+
+/// Whether one of the further words of a sleeper has changed, or its predicate holds.
 func isAnyFurtherAwaited(_ slot: UInt32) -> Bool {
-  for index in 0..<Int(kernel.environments.environments[slot].waits) {
+  let further = kernel.environments.environments[slot].waits
+  if further == waitsForPredicate { return kernel.programs.value.holds(for: slot) }
+  for index in 0..<Int(further) {
     let wait = kernel.environments.environments[slot].wait(index)
     if PhysicalMemory.word(wait.word) != wait.value { return true }
   }
@@ -236,13 +222,14 @@ func isAnyFurtherAwaited(_ slot: UInt32) -> Bool {
 
 /// Ends the pins on the words that an environment sleeps on.
 func endWaits(of slot: UInt32) {
-  kernel.programs.value.endSleep(of: slot)
   let word = kernel.environments.environments[slot].wait_word
   if word != 0 {
     kernel.environments.environments[slot].wait_word = 0
     unpinWord(word)
   }
-  let further = Int(kernel.environments.environments[slot].waits)
+  let further = kernel.environments.environments[slot].waits
+  guard further != 0 else { return }
   kernel.environments.environments[slot].waits = 0
-  for index in 0..<further { unpinWord(kernel.environments.environments[slot].wait(index).word) }
+  if further == waitsForPredicate { return kernel.programs.value.endSleep(of: slot) }
+  for index in 0..<Int(further) { unpinWord(kernel.environments.environments[slot].wait(index).word) }
 }

@@ -177,6 +177,26 @@ private func yield(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
   runDirected(to: target)
 }
 
+private func sleep(_ a: CallArguments) throws(SystemCallError) -> UInt64 {
+  drainInPassing()
+  var word: UInt64 = 0
+  if a.a0 != 0 {
+    guard a.a0 & 7 == 0, let physical = physicalWord(a.a0) else { throw garbage(a.a0) }
+    word = physical
+  }
+  let target: UInt32? = a.a3 == 0 ? nil : try kernel.environments.slot(of: a.a3)
+  if word != 0, PhysicalMemory.word(word) != a.a1 { return 1 }
+  if a.a2 != UInt64.max, apus_rdtsc() >= a.a2 { return 1 }
+  if word != 0 { try pinWord(word) }
+  kernel.environments.sleep(here.current, word: word, value: a.a1, deadline: a.a2)
+  accountTime()
+  if let target {
+    ThisProcessor.environment.value.slices_donated &+= 1
+    runDirected(to: target)
+  }
+  runNext()
+}
+
 /// The physical address of a word that the caller can read: its own memory, or the information pages.
 func physicalWord(_ address: UInt64) -> UInt64? {
   let offset = address &- UInt64(APUS_INFORMATION_BASE)

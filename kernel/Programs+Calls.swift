@@ -73,6 +73,7 @@ private func predicateSleep(
   }
   programs.value.sleeperCount += 1
   kernel.environments.sleep(here.current, word: 0, value: 0, deadline: deadline)
+  kernel.environments.environments[here.current].waits = waitsForPredicate
   accountTime()
   runNext()
 }

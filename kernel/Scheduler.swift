@@ -50,7 +50,6 @@ func isAwaited(_ slot: UInt32, now: UInt64) -> Bool {
   guard kernel.environments.environments[slot].state == UInt32(APUS_ENVIRONMENT_SLEEPING) else { return false }
   let word = kernel.environments.environments[slot].wait_word
   if word != 0, PhysicalMemory.word(word) != kernel.environments.environments[slot].wait_value { return true }
-  if kernel.programs.value.sleepers[slot].program != 0, kernel.programs.value.holds(for: slot) { return true }
   if kernel.environments.environments[slot].waits != 0, isAnyFurtherAwaited(slot) { return true }
   let deadline = kernel.environments.environments[slot].wait_deadline
   return deadline != UInt64.max && now >= deadline

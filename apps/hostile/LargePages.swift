@@ -176,6 +176,7 @@ private func hidden(_ report: inout Report) {
   check.expect(
     Kernel.call(.pagesRelease, caps, root, address, LargePage.size, 0).value == LargePage.size, "releasing passes over")
   check.expect(page.isLarge && UInt64(Information.frame(page.first).mappings) == 1, "and leaves it")
+  refusals("pagesDemote", .family, &report) { Kernel.call(.pagesDemote, $0, page.table) }
   // Another family's name reaches neither the page nor the table.
   Kernel.forge(Slot.other, name: 0x0023 << 48, length: 2)
   refused(&check, .denied, "demoting it with another name") { Kernel.call(.pagesDemote, Slot.other, page.table) }

@@ -170,7 +170,7 @@ private func staleReleases(_ report: inout Report) {
   _ = start(child, on: 1)
   let window = Memory.region + 0x11_0000
   var stale: UInt64 = 0
-  for _ in 0..<200 {
+  for _ in 0..<50 {
     let count = child[UA_WORD]
     guard spin(until: { child[UA_WORD] > count }) else {
       check.expect(false, "it stands still")
@@ -201,7 +201,7 @@ private func staleLargePages(_ report: inout Report) {
   child[UA_WORD2] = address
   _ = start(child, on: 1)
   var stale: UInt64 = 0
-  for _ in 0..<200 {
+  for _ in 0..<50 {
     check.expect(retry { page.promote() }.value == page.table, "making it large")
     let count = child[UA_WORD]
     guard spin(until: { child[UA_WORD] > count }) else {

@@ -25,8 +25,15 @@ private struct Place {
 }
 
 extension FilterTable {
-  /// How many states a check looks at before it gives up; the filter is refused then.
-  static var visitLimit: Int { 2_048 }
+  /// How much a check looks at before it gives up; the filter is refused then.
+  ///
+  /// The unit is a value that leads on, or an atom that is held against a field: about 28 instructions.
+  static var visitLimit: Int { 1_300 }
+
+  private func spend(_ count: Int, of visits: inout Int) throws(FilterError) {
+    visits -= count
+    guard visits > 0 else { throw .exhausted }
+  }
 
   func checkOverlap(
     _ atoms: some AtomList, account: UInt16, mayOverlap: (UInt16) -> Bool
@@ -64,6 +71,7 @@ extension FilterTable {
         next.first = next.isKnown ? place.end + 1 : 0
         next.end = next.isKnown ? Self.endOfSegment(atoms, from: next.first) : 0
         if next.isKnown { next.shared += 1 }
+        try spend(1, of: &visits)
         try visit(next, atoms, account, mayOverlap, &visits)
       } else {
         try visitChildren(of: record, field, next, atoms, account, mayOverlap, &visits)
@@ -76,6 +84,7 @@ extension FilterTable {
     of record: apus_filter_field, _ field: UInt32, _ place: Place, _ atoms: some AtomList, _ account: UInt16,
     _ mayOverlap: (UInt16) -> Bool, _ visits: inout Int
   ) throws(FilterError) {
+    try spend(1 + place.end - place.first, of: &visits)
     let known = knowledge(of: record, place, atoms)
     let mask = Atom.loaded(record.mask, record.width)
     var next = place
@@ -87,8 +96,7 @@ extension FilterTable {
     }
     var state = record.first_child
     while state != 0 {
-      visits -= 1
-      guard visits > 0 else { throw .exhausted }
+      try spend(1, of: &visits)
       let value = Atom.loaded(UInt32(truncatingIfNeeded: memory[state: state].key), record.width)
       if (value ^ known.value) & known.mask & mask == 0 {
         next.state = state

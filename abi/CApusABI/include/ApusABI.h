@@ -288,7 +288,7 @@ struct apus_environment {
   uint64_t transfer_deadline;        /* calling: counter at which the call fails; UINT64_MAX: never */
   uint64_t ring_done;                /* calls of its ring that are done */
   uint32_t ring_frame;               /* frame of its ring, or 0 */
-  uint32_t waits;                    /* sleeping: how many further words it sleeps on */
+  uint32_t waits;                    /* sleeping: how many further words it sleeps on; all ones: on a predicate */
   uint64_t slices_donated;           /* times it gave the rest of its time to another environment */
   uint64_t polling_ticks;            /* of ticks_used: turns given up to nobody within a sixteenth of a slice */
   struct apus_wait further_waits[APUS_WAIT_WORDS - 1];
