@@ -145,4 +145,17 @@ private func narrows(_ ring: PacketRing, _ filter: UInt64, _ check: inout Check)
   check.expect(Kernel.call(.handlerBind, Slot.family, filter, 0, 0).raw, equals: 0, "binding none")
   store64(BPF.list, frame)
   check.expect(BPF.end(nothing), "its end")
+  unfit(filter, &check)
+}
+
+/// A program for sleepers is no handler, and one that was not verified has no code.
+private func unfit(_ filter: UInt64, _ check: inout Check) {
+  guard let predicate = BPF.make(.wakeupPredicate, 2) else { return check.expect(false, "a predicate") }
+  refused(&check, .wrongType, "a predicate") { Kernel.call(.handlerBind, Slot.family, filter, predicate, 0) }
+  check.expect(BPF.end(predicate), "its end")
+  guard BPF.takeFrames(), let raw = BPF.create(.packetFilter, 2).value else {
+    return check.expect(false, "a program that is only made")
+  }
+  refused(&check, .wrongType, "a program that is only made") { Kernel.call(.handlerBind, Slot.family, filter, raw, 0) }
+  check.expect(Kernel.call(.programEnd, Slot.family, raw).raw == 0 && BPF.giveFramesBack(), "its end")
 }
